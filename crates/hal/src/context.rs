@@ -1,0 +1,130 @@
+//! One guest thread, as the kernel's task thread sees it.
+
+use std::sync::Arc;
+
+use crate::{Result, Space};
+
+/// General registers of a guest thread (x86-64; what `ptrace` calls `user_regs`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Regs {
+    pub rax: u64,
+    pub rbx: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub rbp: u64,
+    pub rsp: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub rip: u64,
+    pub rflags: u64,
+    pub fs_base: u64,
+    pub gs_base: u64,
+}
+
+/// A processor exception of the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exception {
+    /// Host signal it arrived as (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP).
+    pub signo: u8,
+    /// `si_code` the host gave.
+    pub code: i32,
+    /// x86 trap number (14 = page fault, 13 = general protection, ...).
+    pub trapno: u64,
+    /// x86 error code (for a page fault: bit 1 = write, bit 4 = instruction fetch).
+    pub error: u64,
+    /// Faulting address (cr2), or 0.
+    pub addr: u64,
+}
+
+/// Why [`Context::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The guest made a system call. `rip` already stands after the instruction; to restart it call
+    /// [`Context::restart_syscall`].
+    Syscall { nr: u64, args: [u64; 6] },
+    /// A processor exception.
+    Exception(Exception),
+    /// [`Kicker::kick`] was called, or the host interrupted the guest; registers are at a guest boundary.
+    Kicked,
+    /// The stub thread or process is gone (killed by the host, or the guest destroyed its own stub). `signo` is the
+    /// host signal that ended it, 0 if unknown. The context is dead: only dropping it is allowed.
+    Died { signo: u8 },
+}
+
+/// Values that the stub answers without leaving guest code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FastIds {
+    pub pid: u32,
+    pub tid: u32,
+    pub ppid: u32,
+    pub uid: u32,
+    pub euid: u32,
+    pub gid: u32,
+    pub egid: u32,
+    /// False switches all in-stub answers off (tracing, seccomp inside the guest).
+    pub enabled: bool,
+}
+
+/// Makes a guest thread return to the kernel. Kept by whoever may interrupt the task.
+pub trait Kicker: Send + Sync {
+    /// The running [`Context::run`], or the next one, returns [`Event::Kicked`] soon. Never blocks. May be called at any
+    /// time, also after the context is gone.
+    fn kick(&self);
+}
+
+/// One guest thread. Owned by the host thread of its task; never shared.
+///
+/// Dropping it ends the guest thread; dropping the last context and handle of a space ends the stub process.
+pub trait Context: Send {
+    /// Resumes the guest and waits until it needs the kernel.
+    fn run(&mut self) -> Event;
+
+    /// Registers at the last event. `rax` at a system call is the call's number until a result is set.
+    fn regs(&mut self) -> Regs;
+    /// Replaces all general registers and the segment bases.
+    fn set_regs(&mut self, regs: &Regs);
+    /// Sets the result register of the system call being handled.
+    fn set_result(&mut self, value: u64);
+    /// Sets the thread pointer (`arch_prctl(ARCH_SET_FS)`).
+    fn set_tls(&mut self, fs_base: u64);
+    /// Makes the guest execute the system call of the last [`Event::Syscall`] again, with its original registers.
+    fn restart_syscall(&mut self);
+    /// The floating-point and vector state as an XSAVE image in signal-frame layout (software-reserved bytes and end
+    /// magic filled in). May have to resume the stub for an instant.
+    fn fpu(&mut self) -> Result<Vec<u8>>;
+    /// Replaces the vector state by an image in the layout of [`Context::fpu`]; `None` resets it. Invalid images give
+    /// EINVAL (from a guest's forged signal frame) and change nothing.
+    fn set_fpu(&mut self, image: Option<&[u8]>) -> Result<()>;
+
+    /// The address space this thread runs in.
+    fn space(&self) -> Arc<dyn Space>;
+    /// A handle that others use to interrupt this thread.
+    fn kicker(&self) -> Arc<dyn Kicker>;
+    /// Creates a thread in the same space. Vector state is inherited, general registers are `regs`.
+    fn spawn_thread(&mut self, regs: &Regs) -> Result<Box<dyn Context>>;
+    /// Creates a copy-on-write copy of the space with one thread. Vector state is inherited, registers are `regs`.
+    fn fork(&mut self, regs: &Regs) -> Result<Box<dyn Context>>;
+    /// Values that may be answered in the stub.
+    fn set_fast_ids(&mut self, ids: &FastIds);
+    /// An updater for the in-stub parent id, usable from other tasks (reparenting).
+    fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync>;
+
+    /// Copies guest memory in; returns the bytes copied before the first address that cannot be read. May use bytes
+    /// that the stub captured with the system call's arguments.
+    fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize;
+    /// Copies to guest memory; may be delayed until the guest resumes. Returns the bytes that could be written.
+    fn write(&mut self, addr: u64, buf: &[u8]) -> usize;
+    /// Atomically compares and swaps a 32-bit word of guest memory, aligned. Returns the value found.
+    fn compare_exchange_u32(&mut self, addr: u64, old: u32, new: u32) -> Result<u32>;
+
+    /// User and system time that this guest thread used on the host, in nanoseconds.
+    fn cpu_time_ns(&self) -> (u64, u64);
+}
