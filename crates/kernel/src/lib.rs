@@ -1,1 +1,20 @@
+//! The kernel: tasks, memory, signals, files, terminals, time. Knows the host only through `hal`, and modules
+//! (filesystems, drivers, socket families, the system-call table) only through [`registry`] and [`task::run::Dispatch`].
 #![forbid(unsafe_code)]
+
+pub mod error;
+pub mod io;
+pub mod locks;
+pub mod log;
+pub mod machine;
+pub mod mm;
+pub mod net;
+pub mod registry;
+pub mod signal;
+pub mod task;
+pub mod time;
+pub mod tty;
+pub mod vfs;
+
+pub use error::{ERESTART, Result};
+pub use machine::{Machine, MachineConfig, MachineParts};

@@ -1,1 +1,13 @@
+//! The system-call table and its handlers: parse, validate, one call into the kernel, encode.
+//!
+//! One file per family. Adding a system call is one function and one [`table::Row`] in its family's `ROWS`; a new family
+//! adds its name to [`table::FAMILIES`]. `docs/COMPATIBILITY.md` is generated from the rows.
 #![forbid(unsafe_code)]
+
+pub mod args;
+pub mod table;
+
+mod uname;
+
+pub use args::Args;
+pub use table::Table;

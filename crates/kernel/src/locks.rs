@@ -1,0 +1,37 @@
+//! The order of the kernel's locks: a thread takes them in rising rank (`ksync` checks it in debug builds).
+//!
+//! ```text
+//! exec/mount changes    MOUNTS
+//!   directory changes     DENTRY_DIR   (parent before child; two parents in address order)
+//!     inodes                INODE      (one filesystem above another may nest: overlay over tmpfs)
+//!       open files            FILE_POS, FILE, PIPE, SOCKET, TTY, EPOLL
+//! task tree             TASK_TREE
+//!   process                PROCESS
+//!     task                   TASK
+//!       descriptors            FILES
+//! memory                MM            (never held while a file operation runs)
+//!   page cache             PAGE_CACHE
+//! leaves                TIMERS, LEAF
+//! ```
+//! No lock is held while a task waits or runs guest code.
+
+use ksync::Rank;
+
+pub const MOUNTS: Rank = Rank::new(10, "mounts");
+pub const DENTRY_DIR: Rank = Rank::nesting(20, "dentry directory");
+pub const EPOLL: Rank = Rank::nesting(25, "epoll");
+pub const FILE_POS: Rank = Rank::nesting(28, "file position");
+pub const INODE: Rank = Rank::nesting(30, "inode");
+pub const FILE: Rank = Rank::nesting(40, "file");
+pub const SOCKET: Rank = Rank::nesting(44, "socket");
+pub const TTY: Rank = Rank::nesting(46, "tty");
+pub const PIPE: Rank = Rank::nesting(48, "pipe");
+pub const TASK_TREE: Rank = Rank::new(60, "task tree");
+pub const PROCESS: Rank = Rank::nesting(62, "process");
+pub const TASK: Rank = Rank::nesting(64, "task");
+pub const FILES: Rank = Rank::nesting(66, "descriptor table");
+pub const MM: Rank = Rank::nesting(70, "mm");
+pub const PAGE_CACHE: Rank = Rank::nesting(74, "page cache");
+pub const TIMERS: Rank = Rank::new(80, "timers");
+/// Locks under which nothing else is ever taken.
+pub const LEAF: Rank = Rank::new(100, "leaf");

@@ -1,0 +1,5 @@
+//! Pending signals.
+
+/// Signals sent and not delivered yet.
+#[derive(Default)]
+pub struct Pending {}

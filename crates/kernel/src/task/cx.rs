@@ -1,0 +1,325 @@
+//! What only the task's own host thread touches: its registers, its handles to shared state, guest memory access.
+
+use std::sync::Arc;
+
+use hal::Context;
+use smallvec::SmallVec;
+
+use super::{Cred, FsContext, Task};
+use crate::{
+    error::Result,
+    io::{Sink, Source},
+    machine::Machine,
+    mm::Mm,
+    vfs::fdtable::FdTable,
+};
+use abi::errno::{EFAULT, EINVAL, ENAMETOOLONG};
+
+/// Longest path a system call takes, its NUL included (PATH_MAX).
+pub const PATH_MAX: usize = 4096;
+
+/// The running task. Passed down by mutable reference; never leaves its thread.
+pub struct TaskCx {
+    pub task: Arc<Task>,
+    pub ctx: Box<dyn Context>,
+    /// Cached handles of what `task` points at; only the task itself replaces these (and `task`'s copies with them).
+    pub mm: Arc<Mm>,
+    pub files: Arc<FdTable>,
+    /// Absolute deadline of the present system call if it was begun before and interrupted without a handler running
+    /// (nanosleep, poll, futex ...). See [`TaskCx::deadline`].
+    pub(crate) restart_deadline: Option<u64>,
+    /// Mask to put back after the present system call (sigsuspend, ppoll, pselect, epoll_pwait).
+    pub(crate) saved_mask: Option<abi::signal::SigSet>,
+    /// Set when the task must leave its run loop.
+    pub(crate) exiting: bool,
+    /// Set by exec and sigreturn: registers are final, no result is to be stored.
+    pub regs_final: bool,
+}
+
+impl TaskCx {
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.task.machine
+    }
+    pub fn cred(&self) -> Arc<Cred> {
+        self.task.cred()
+    }
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.task.fs()
+    }
+
+    /// The absolute deadline (monotonic ns) of a timed system call: computed once, kept if the call is begun again after
+    /// a stop or freeze. `None` waits for ever.
+    pub fn deadline(&mut self, timeout_ns: Option<u64>) -> Option<u64> {
+        let t = timeout_ns?;
+        if let Some(d) = self.restart_deadline {
+            return Some(d);
+        }
+        let d = self.machine().clock.monotonic_ns().saturating_add(t);
+        self.restart_deadline = Some(d);
+        Some(d)
+    }
+
+    /// Copies guest memory in. EFAULT unless all of it is readable.
+    pub fn copy_in(&mut self, addr: u64, buf: &mut [u8]) -> Result<()> {
+        if self.copy_in_some(addr, buf) == buf.len() { Ok(()) } else { Err(EFAULT) }
+    }
+
+    /// Copies in what is readable; returns the bytes copied.
+    pub fn copy_in_some(&mut self, addr: u64, buf: &mut [u8]) -> usize {
+        let mut done = self.ctx.read(addr, buf);
+        while done < buf.len() && self.mm.fault_in(addr.wrapping_add(done as u64), false).is_ok() {
+            let n = self.ctx.read(addr.wrapping_add(done as u64), &mut buf[done..]);
+            if n == 0 {
+                break;
+            }
+            done += n;
+        }
+        done
+    }
+
+    /// Copies to guest memory. EFAULT unless all of it is writable.
+    pub fn copy_out(&mut self, addr: u64, buf: &[u8]) -> Result<()> {
+        if self.copy_out_some(addr, buf) == buf.len() { Ok(()) } else { Err(EFAULT) }
+    }
+
+    /// Copies out what is writable; returns the bytes copied.
+    pub fn copy_out_some(&mut self, addr: u64, buf: &[u8]) -> usize {
+        let mut done = self.ctx.write(addr, buf);
+        while done < buf.len() && self.mm.fault_in(addr.wrapping_add(done as u64), true).is_ok() {
+            let n = self.ctx.write(addr.wrapping_add(done as u64), &buf[done..]);
+            if n == 0 {
+                break;
+            }
+            done += n;
+        }
+        done
+    }
+
+    pub fn read_u32(&mut self, addr: u64) -> Result<u32> {
+        let mut b = [0; 4];
+        self.copy_in(addr, &mut b)?;
+        Ok(u32::from_le_bytes(b))
+    }
+    pub fn read_u64(&mut self, addr: u64) -> Result<u64> {
+        let mut b = [0; 8];
+        self.copy_in(addr, &mut b)?;
+        Ok(u64::from_le_bytes(b))
+    }
+    pub fn read_array<const N: usize>(&mut self, addr: u64) -> Result<[u8; N]> {
+        let mut b = [0; N];
+        self.copy_in(addr, &mut b)?;
+        Ok(b)
+    }
+    pub fn write_u32(&mut self, addr: u64, v: u32) -> Result<()> {
+        self.copy_out(addr, &v.to_le_bytes())
+    }
+    pub fn write_u64(&mut self, addr: u64, v: u64) -> Result<()> {
+        self.copy_out(addr, &v.to_le_bytes())
+    }
+
+    /// A NUL-terminated string of at most `max - 1` bytes; `too_long` if there is no NUL within `max`.
+    pub fn read_cstr(&mut self, addr: u64, max: usize, too_long: abi::Errno) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut at = addr;
+        // First what is likely a whole path, never crossing into a page that may be unreadable before the NUL is seen.
+        let mut chunk = [0u8; 256];
+        while out.len() < max {
+            let in_page = (hal::PAGE_SIZE - at % hal::PAGE_SIZE) as usize;
+            let n = in_page.min(chunk.len()).min(max - out.len());
+            let got = self.copy_in_some(at, &mut chunk[..n]);
+            if got == 0 {
+                return Err(EFAULT);
+            }
+            if let Some(end) = chunk[..got].iter().position(|b| *b == 0) {
+                out.extend_from_slice(&chunk[..end]);
+                return Ok(out);
+            }
+            out.extend_from_slice(&chunk[..got]);
+            at = at.wrapping_add(got as u64);
+        }
+        Err(too_long)
+    }
+
+    /// A path argument.
+    pub fn read_path(&mut self, addr: u64) -> Result<Vec<u8>> {
+        self.read_cstr(addr, PATH_MAX, ENAMETOOLONG)
+    }
+
+    /// An iovec array (readv(2)): at most 1024 entries, total length limited to `isize::MAX`.
+    pub fn read_iovecs(&mut self, addr: u64, count: u64) -> Result<SmallVec<[(u64, usize); 4]>> {
+        if count > 1024 {
+            return Err(EINVAL);
+        }
+        let mut raw = vec![0; count as usize * 16];
+        self.copy_in(addr, &mut raw)?;
+        let mut out = SmallVec::new();
+        let mut total = 0u64;
+        for e in raw.chunks_exact(16) {
+            let base = u64::from_le_bytes([e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]]);
+            let len = u64::from_le_bytes([e[8], e[9], e[10], e[11], e[12], e[13], e[14], e[15]]);
+            total = total.checked_add(len).filter(|t| *t <= i64::MAX as u64).ok_or(EINVAL)?;
+            out.push((base, (len as usize).min(MAX_RW)));
+        }
+        Ok(out)
+    }
+
+    /// Guest memory as a sink and source for file operations.
+    pub fn user_io(&mut self, iov: &[(u64, usize)]) -> UserIo<'_> {
+        UserIo::new(self, iov)
+    }
+}
+
+/// Most bytes one read or write moves (MAX_RW_COUNT).
+pub const MAX_RW: usize = 0x7fff_f000;
+
+/// Pieces of guest memory, in order.
+pub struct UserIo<'a> {
+    cx: &'a mut TaskCx,
+    iov: SmallVec<[(u64, usize); 4]>,
+    next: usize,
+    left: usize,
+}
+
+impl<'a> UserIo<'a> {
+    fn new(cx: &'a mut TaskCx, iov: &[(u64, usize)]) -> UserIo<'a> {
+        let left = iov.iter().fold(0usize, |a, v| a.saturating_add(v.1)).min(MAX_RW);
+        UserIo { cx, iov: SmallVec::from_slice(iov), next: 0, left }
+    }
+
+    /// The task whose memory this is.
+    pub fn task(&self) -> Arc<Task> {
+        self.cx.task.clone()
+    }
+
+    /// The next piece, at most `max` bytes.
+    fn piece(&mut self, max: usize) -> Option<(u64, usize)> {
+        while self.iov.get(self.next)?.1 == 0 {
+            self.next += 1;
+        }
+        let (addr, len) = self.iov[self.next];
+        let n = len.min(max).min(self.left);
+        if n == 0 { None } else { Some((addr, n)) }
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.left -= n;
+        let e = &mut self.iov[self.next];
+        e.0 += n as u64;
+        e.1 -= n;
+    }
+
+    /// Moves up to `total` bytes piecewise by `f(cx, addr, len, done) -> moved`; stops at the first short move.
+    fn each(
+        &mut self,
+        total: usize,
+        mut f: impl FnMut(&mut TaskCx, u64, usize, usize) -> Result<usize>,
+    ) -> Result<usize> {
+        let mut done = 0;
+        while done < total {
+            let Some((addr, n)) = self.piece(total - done) else { break };
+            match f(self.cx, addr, n, done) {
+                Ok(m) => {
+                    self.advance(m);
+                    done += m;
+                    if m < n {
+                        break;
+                    }
+                }
+                Err(e) if done == 0 => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn some(n: usize) -> Result<usize> {
+    if n == 0 { Err(EFAULT) } else { Ok(n) }
+}
+
+/// Transfers of at least this size go past the kernel's bounce buffers.
+const DIRECT: usize = 16 << 10;
+
+impl Sink for UserIo<'_> {
+    fn remaining(&self) -> usize {
+        self.left
+    }
+    fn put(&mut self, data: &[u8]) -> Result<usize> {
+        self.each(data.len(), |cx, addr, n, done| some(cx.copy_out_some(addr, &data[done..done + n])))
+    }
+    fn put_shared(&mut self, mem: &dyn hal::SharedMem, offset: u64, len: usize) -> Result<usize> {
+        let _ = mem;
+        self.each(len, |cx, addr, n, done| {
+            let mut moved = cx.mm.space.write_from_shared(addr, offset + done as u64, n);
+            while moved < n && cx.mm.fault_in(addr + moved as u64, true).is_ok() {
+                let m = cx.mm.space.write_from_shared(
+                    addr + moved as u64,
+                    offset + (done + moved) as u64,
+                    n - moved,
+                );
+                if m == 0 {
+                    break;
+                }
+                moved += m;
+            }
+            some(moved)
+        })
+    }
+    fn put_file(&mut self, file: &dyn hal::HostFile, offset: u64, len: usize) -> Result<usize> {
+        let mut bounce = Vec::new();
+        self.each(len, |cx, addr, n, done| {
+            let at = offset + done as u64;
+            if n >= DIRECT {
+                match cx.mm.space.read_file(file, at, addr, n) {
+                    Err(EFAULT) => {}
+                    other => return other,
+                }
+            }
+            bounce.resize(n.min(256 << 10), 0);
+            let got = file.pread(at, &mut bounce)?;
+            if got == 0 { Ok(0) } else { some(cx.copy_out_some(addr, &bounce[..got])) }
+        })
+    }
+}
+
+impl Source for UserIo<'_> {
+    fn remaining(&self) -> usize {
+        self.left
+    }
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize> {
+        self.each(buf.len(), |cx, addr, n, done| some(cx.copy_in_some(addr, &mut buf[done..done + n])))
+    }
+    fn take_shared(&mut self, mem: &dyn hal::SharedMem, offset: u64, len: usize) -> Result<usize> {
+        let _ = mem;
+        self.each(len, |cx, addr, n, done| {
+            let mut moved = cx.mm.space.read_to_shared(addr, offset + done as u64, n);
+            while moved < n && cx.mm.fault_in(addr + moved as u64, false).is_ok() {
+                let m = cx.mm.space.read_to_shared(
+                    addr + moved as u64,
+                    offset + (done + moved) as u64,
+                    n - moved,
+                );
+                if m == 0 {
+                    break;
+                }
+                moved += m;
+            }
+            some(moved)
+        })
+    }
+    fn take_file(&mut self, file: &dyn hal::HostFile, offset: u64, len: usize) -> Result<usize> {
+        let mut bounce = Vec::new();
+        self.each(len, |cx, addr, n, done| {
+            let at = offset + done as u64;
+            if n >= DIRECT {
+                match cx.mm.space.write_file(file, at, addr, n) {
+                    Err(EFAULT) => {}
+                    other => return other,
+                }
+            }
+            bounce.resize(n.min(256 << 10), 0);
+            let got = some(cx.copy_in_some(addr, &mut bounce))?;
+            file.pwrite(at, &bounce[..got])
+        })
+    }
+}

@@ -1,0 +1,322 @@
+//! Tasks: what a guest thread is to the kernel.
+//!
+//! [`Task`] is what others may see of a thread, behind locks; [`TaskCx`] is what only its own host thread touches and
+//! passes down. There is no `current()`. A [`Process`] is a thread group. Relations between them (parents, groups,
+//! sessions, the pid table) are kept by the [`tree::TaskTree`] of the machine.
+//!
+//! Neighbours: [`crate::signal`] posts work to tasks, [`crate::mm`] and [`crate::vfs`] own what a task points at.
+
+pub mod clone;
+pub mod cred;
+pub mod cx;
+pub mod exec;
+pub mod exit;
+pub mod fs_context;
+pub mod pool;
+pub mod process;
+pub mod run;
+pub mod tree;
+pub mod wait;
+pub mod work;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+
+use abi::{Errno, signal::SigInfo};
+use hal::Kicker;
+use ksync::{Mutex, RwLock, WaitQueue, Waiter};
+
+pub use cred::Cred;
+pub use cx::TaskCx;
+pub use fs_context::FsContext;
+pub use process::Process;
+pub use work::Work;
+
+use crate::{
+    error::{ERESTART, Result},
+    locks,
+    machine::Machine,
+    mm::Mm,
+    signal::TaskSignals,
+    vfs::fdtable::FdTable,
+};
+
+/// Process, thread, group and session ids.
+pub type Pid = i32;
+
+/// What /proc shows as the state letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RunState {
+    Running = b'R',
+    Sleeping = b'S',
+    Stopped = b'T',
+    Tracing = b't',
+    Zombie = b'Z',
+    Dead = b'X',
+}
+
+/// Counters that the run loop and the wait primitive keep, once for everybody.
+#[derive(Default)]
+pub struct TaskStats {
+    pub syscalls: AtomicU64,
+    pub faults: AtomicU64,
+    pub major_faults: AtomicU64,
+    pub waits: AtomicU64,
+    pub preemptions: AtomicU64,
+    /// User and system nanoseconds, sampled when the task enters the kernel for a reason that is not hot, and at its end.
+    pub user_ns: AtomicU64,
+    pub system_ns: AtomicU64,
+}
+
+/// One guest thread.
+pub struct Task {
+    /// Immutable, except that a thread that execs takes the leader's id (then this is changed under the tree's lock).
+    tid: AtomicU32,
+    pub process: Arc<Process>,
+    pub machine: Arc<Machine>,
+    /// What this task sleeps on.
+    pub waiter: Arc<Waiter>,
+    work: AtomicU32,
+    state: AtomicU32,
+    /// Interrupts guest code; replaced on exec.
+    kicker: Mutex<Option<Arc<dyn Kicker>>>,
+    /// Shown as the name (prctl PR_SET_NAME, at most 15 bytes).
+    pub comm: Mutex<Vec<u8>>,
+    pub mm: RwLock<Option<Arc<Mm>>>,
+    pub files: RwLock<Option<Arc<FdTable>>>,
+    pub fs: RwLock<Arc<FsContext>>,
+    pub cred: RwLock<Arc<Cred>>,
+    pub signals: Mutex<TaskSignals>,
+    /// Address cleared and woken when the task ends (set_tid_address(2)), 0 for none.
+    pub clear_child_tid: AtomicU64,
+    /// set_robust_list(2).
+    pub robust_list: AtomicU64,
+    /// Monotonic nanoseconds when it began.
+    pub start_ns: u64,
+    pub stats: TaskStats,
+    /// Stands parked at its boundary (machine stopped).
+    parked: AtomicBool,
+    /// Asked to end (exit_group, fatal signal, exec by a sibling).
+    pub dying: AtomicBool,
+    /// Signal to the parent when this child ends (clone(2)); 0 for none; threads have none.
+    pub exit_signal: AtomicU32,
+    /// Parts owned by other rooms, each behind its own lock: parent-death signal, nice, affinity, timers slack.
+    pub sched: Mutex<SchedParams>,
+}
+
+/// Scheduling parameters (sched(7)): kept and shown; the host's scheduler decides.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedParams {
+    pub policy: u32,
+    pub priority: i32,
+    pub nice: i32,
+    /// Processors allowed, one bit each.
+    pub affinity: u64,
+    pub reset_on_fork: bool,
+    pub timer_slack_ns: u64,
+    pub pdeath_signal: u8,
+    pub no_new_privs: bool,
+    pub keep_caps: bool,
+    /// Robust-list length, rseq area and the like live with their rooms.
+    pub ioprio: i32,
+}
+
+impl Default for SchedParams {
+    fn default() -> Self {
+        SchedParams {
+            policy: 0,
+            priority: 0,
+            nice: 0,
+            affinity: u64::MAX,
+            reset_on_fork: false,
+            timer_slack_ns: 50_000,
+            pdeath_signal: 0,
+            no_new_privs: false,
+            keep_caps: false,
+            ioprio: 0,
+        }
+    }
+}
+
+/// What a new task starts from.
+pub struct TaskParts {
+    pub tid: Pid,
+    pub process: Arc<Process>,
+    pub machine: Arc<Machine>,
+    pub comm: Vec<u8>,
+    pub mm: Option<Arc<Mm>>,
+    pub files: Arc<FdTable>,
+    pub fs: Arc<FsContext>,
+    pub cred: Arc<Cred>,
+    pub signals: TaskSignals,
+    pub sched: SchedParams,
+    pub exit_signal: u32,
+}
+
+impl Task {
+    pub fn new(p: TaskParts) -> Arc<Task> {
+        let start_ns = p.machine.clock.monotonic_ns();
+        Arc::new(Task {
+            tid: AtomicU32::new(p.tid as u32),
+            process: p.process,
+            machine: p.machine,
+            waiter: Arc::new(Waiter::new()),
+            work: AtomicU32::new(0),
+            state: AtomicU32::new(RunState::Running as u32),
+            kicker: Mutex::new(locks::LEAF, None),
+            comm: Mutex::new(locks::LEAF, p.comm),
+            mm: RwLock::new(locks::LEAF, p.mm),
+            files: RwLock::new(locks::LEAF, Some(p.files)),
+            fs: RwLock::new(locks::LEAF, p.fs),
+            cred: RwLock::new(locks::LEAF, p.cred),
+            signals: Mutex::new(locks::TASK, p.signals),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            start_ns,
+            stats: TaskStats::default(),
+            parked: AtomicBool::new(false),
+            dying: AtomicBool::new(false),
+            exit_signal: AtomicU32::new(p.exit_signal),
+            sched: Mutex::new(locks::LEAF, p.sched),
+        })
+    }
+
+    pub fn tid(&self) -> Pid {
+        self.tid.load(Ordering::Relaxed) as Pid
+    }
+    /// Takes over another id (exec by a thread that is not the leader; under the tree's lock).
+    pub fn set_tid(&self, tid: Pid) {
+        self.tid.store(tid as u32, Ordering::Relaxed);
+    }
+    pub fn pid(&self) -> Pid {
+        self.process.pid
+    }
+    pub fn is_leader(&self) -> bool {
+        self.tid() == self.process.pid
+    }
+    pub fn cred(&self) -> Arc<Cred> {
+        self.cred.read().clone()
+    }
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.fs.read().clone()
+    }
+    /// `None` once the task has ended (and for kernel tasks).
+    pub fn mm(&self) -> Option<Arc<Mm>> {
+        self.mm.read().clone()
+    }
+    pub fn files(&self) -> Option<Arc<FdTable>> {
+        self.files.read().clone()
+    }
+    pub fn run_state(&self) -> RunState {
+        match self.state.load(Ordering::Relaxed) as u8 {
+            b'R' => RunState::Running,
+            b'S' => RunState::Sleeping,
+            b'T' => RunState::Stopped,
+            b't' => RunState::Tracing,
+            b'Z' => RunState::Zombie,
+            _ => RunState::Dead,
+        }
+    }
+    pub fn set_run_state(&self, s: RunState) {
+        self.state.store(s as u32, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_kicker(&self, k: Option<Arc<dyn Kicker>>) {
+        *self.kicker.lock() = k;
+    }
+
+    /// Work posted to this task and not taken yet.
+    #[inline]
+    pub fn work(&self) -> Work {
+        Work::from_bits_retain(self.work.load(Ordering::SeqCst))
+    }
+    /// Posts work and makes the task notice: it leaves its wait, or guest code, and comes to its boundary.
+    pub fn post(&self, w: Work) {
+        let old = self.work.fetch_or(w.bits(), Ordering::SeqCst);
+        if old & w.bits() != w.bits() {
+            self.interrupt();
+        }
+    }
+    /// Takes posted work away.
+    pub fn clear_work(&self, w: Work) {
+        self.work.fetch_and(!w.bits(), Ordering::SeqCst);
+    }
+    /// Stands at its boundary in a stopped machine.
+    pub fn parked(&self) -> bool {
+        self.parked.load(Ordering::SeqCst)
+    }
+    pub(crate) fn set_parked(&self, v: bool) {
+        self.parked.store(v, Ordering::SeqCst);
+    }
+    /// Wakes it from a wait and interrupts its guest code.
+    pub fn interrupt(&self) {
+        self.waiter.notify();
+        let k = self.kicker.lock().clone();
+        if let Some(k) = k {
+            k.kick();
+        }
+    }
+
+    /// The one way to block: waits until `try_op` gives a value, some queue being woken each time it might.
+    ///
+    /// `deadline` is in monotonic nanoseconds. Errors: [`ERESTART`] if work for this task arrived first (a signal to
+    /// deliver, a stop, a kill, a freeze of the machine), ETIMEDOUT after the deadline; `try_op`'s own errors are
+    /// values. No ranked lock may be held.
+    pub fn wait_on<T>(
+        &self,
+        queues: &[&WaitQueue],
+        deadline: Option<u64>,
+        mut try_op: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
+        if let Some(v) = try_op() {
+            return Ok(v);
+        }
+        ksync::assert_no_locks_held("wait");
+        self.stats.waits.fetch_add(1, Ordering::Relaxed);
+        let tokens: Vec<_> = queues.iter().map(|q| q.add(self.waiter.clone())).collect();
+        self.set_run_state(RunState::Sleeping);
+        let result = loop {
+            self.waiter.clear();
+            if let Some(v) = try_op() {
+                break Ok(v);
+            }
+            if self.work().intersects(Work::INTERRUPTS) {
+                break Err(ERESTART);
+            }
+            let timeout = match deadline {
+                None => None,
+                Some(d) => {
+                    let now = self.machine.clock.monotonic_ns();
+                    if now >= d {
+                        break Err(Errno::ETIMEDOUT);
+                    }
+                    Some(std::time::Duration::from_nanos(d - now))
+                }
+            };
+            self.waiter.park(timeout);
+        };
+        self.set_run_state(RunState::Running);
+        for (q, t) in queues.iter().zip(tokens) {
+            q.remove(t);
+        }
+        result
+    }
+
+    /// [`Task::wait_on`] unless the file is non-blocking, where `None` is EAGAIN.
+    pub fn wait_unless<T>(
+        &self,
+        nonblocking: bool,
+        queues: &[&WaitQueue],
+        mut try_op: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
+        if nonblocking { try_op().ok_or(Errno::EAGAIN) } else { self.wait_on(queues, None, try_op) }
+    }
+
+    /// Sends a signal to this thread (tgkill(2) without permission checks).
+    pub fn send(self: &Arc<Self>, info: SigInfo) {
+        crate::signal::send_to_task(self, info);
+    }
+}

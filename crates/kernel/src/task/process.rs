@@ -1,0 +1,163 @@
+//! A process: the thread group and what its threads share.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, AtomicU64},
+};
+
+use abi::signal::SigInfo;
+use ksync::{Mutex, RwLock, WaitQueue};
+
+use super::{Pid, Task};
+use crate::{
+    locks,
+    signal::{ProcessSignals, SignalActions},
+    tty::Tty,
+};
+
+/// Highest resource number plus one (getrlimit(2)).
+pub const RLIMIT_COUNT: usize = 16;
+/// No limit.
+pub const RLIM_INFINITY: u64 = u64::MAX;
+
+/// How a process ended, as `wait` reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// `exit(code)`, 0..=255.
+    Code(u8),
+    /// Killed by a signal; `core`: a dump was asked for.
+    Signal { signo: u8, core: bool },
+}
+
+impl ExitStatus {
+    /// The 16-bit status word of wait(2).
+    pub fn wait_status(self) -> u32 {
+        match self {
+            ExitStatus::Code(c) => u32::from(c) << 8,
+            ExitStatus::Signal { signo, core } => u32::from(signo) | if core { 0x80 } else { 0 },
+        }
+    }
+    /// What a shell shows: the code, or 128 plus the signal.
+    pub fn shell_status(self) -> i32 {
+        match self {
+            ExitStatus::Code(c) => i32::from(c),
+            ExitStatus::Signal { signo, .. } => 128 + i32::from(signo),
+        }
+    }
+}
+
+/// Resources used (getrusage(2)), of ended threads and of waited-for children.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub user_ns: u64,
+    pub system_ns: u64,
+    pub max_rss_kib: u64,
+    pub minor_faults: u64,
+    pub major_faults: u64,
+    pub waits: u64,
+    pub preemptions: u64,
+}
+
+/// Job-control state, reported by `wait` with WUNTRACED and WCONTINUED.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobState {
+    #[default]
+    Running,
+    /// Stopped by this signal.
+    Stopped(u8),
+}
+
+/// What changes under the process's lock.
+pub struct ProcessState {
+    /// Live threads, leader included while it lives.
+    pub threads: Vec<Weak<Task>>,
+    /// Set once the whole group is to end.
+    pub group_exit: Option<ExitStatus>,
+    pub job: JobState,
+    /// A stop or continue that the parent has not been told of by `wait`.
+    pub job_report: Option<JobState>,
+    /// The process has replaced its image since fork (setpgid(2) EACCES rule).
+    pub did_exec: bool,
+    pub own_usage: Usage,
+    pub children_usage: Usage,
+    pub dumpable: u8,
+    pub child_subreaper: bool,
+}
+
+/// A thread group.
+pub struct Process {
+    pub pid: Pid,
+    pub state: Mutex<ProcessState>,
+    pub signals: Mutex<ProcessSignals>,
+    pub actions: RwLock<Arc<SignalActions>>,
+    pub rlimits: Mutex<[(u64, u64); RLIMIT_COUNT]>,
+    /// Woken when a child changes state, or a thread of this group ends.
+    pub child_wait: WaitQueue,
+    /// Woken when the group's job state or frozen state changes.
+    pub stop_wait: WaitQueue,
+    /// Controlling terminal of the session, if any (kept equal in all members by the tty room).
+    pub tty: Mutex<Option<Arc<Tty>>>,
+    /// Interval timers, POSIX timers and alarm, owned by the time room.
+    pub timers: Mutex<crate::time::ProcessTimers>,
+    /// Monotonic ns at creation.
+    pub start_ns: u64,
+    pub exec_generation: AtomicU64,
+    /// init of its pid namespace: signals without a handler do not kill it, its end ends the machine.
+    pub is_init: AtomicBool,
+    /// Woken when the process becomes a zombie or is reaped (pidfd).
+    pub exit_wait: Arc<WaitQueue>,
+}
+
+impl Process {
+    pub fn new(
+        pid: Pid,
+        actions: Arc<SignalActions>,
+        rlimits: [(u64, u64); RLIMIT_COUNT],
+        tty: Option<Arc<Tty>>,
+        start_ns: u64,
+    ) -> Arc<Process> {
+        Arc::new(Process {
+            pid,
+            state: Mutex::new(
+                locks::PROCESS,
+                ProcessState {
+                    threads: Vec::new(),
+                    group_exit: None,
+                    job: JobState::Running,
+                    job_report: None,
+                    did_exec: false,
+                    own_usage: Usage::default(),
+                    children_usage: Usage::default(),
+                    dumpable: 1,
+                    child_subreaper: false,
+                },
+            ),
+            signals: Mutex::new(locks::TASK, ProcessSignals::default()),
+            actions: RwLock::new(locks::LEAF, actions),
+            rlimits: Mutex::new(locks::LEAF, rlimits),
+            child_wait: WaitQueue::new(),
+            stop_wait: WaitQueue::new(),
+            tty: Mutex::new(locks::LEAF, tty),
+            timers: Mutex::new(locks::TIMERS, crate::time::ProcessTimers::default()),
+            start_ns,
+            exec_generation: AtomicU64::new(0),
+            is_init: AtomicBool::new(false),
+            exit_wait: Arc::new(WaitQueue::new()),
+        })
+    }
+
+    /// Live threads now.
+    pub fn threads(&self) -> Vec<Arc<Task>> {
+        self.state.lock().threads.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Soft limit of a resource.
+    pub fn rlimit(&self, resource: usize) -> u64 {
+        self.rlimits.lock()[resource].0
+    }
+
+    /// Sends a signal to the process (kill(2) without permission checks).
+    pub fn send(self: &Arc<Self>, info: SigInfo) {
+        crate::signal::send_to_process(self, info);
+    }
+}

@@ -1,0 +1,156 @@
+//! The run loop: guest code, its system calls and faults, and the boundary between them where signals are delivered and
+//! stops are obeyed.
+
+use std::sync::atomic::Ordering;
+
+use hal::Event;
+
+use super::{RunState, TaskCx, Work};
+use crate::{
+    error::{ERESTART, Result},
+    signal,
+};
+
+/// What becomes of a system call that was interrupted ([`ERESTART`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Begun again unless a handler without SA_RESTART ran: read, write, wait4, flock, futex ... (signal(7)).
+    IfAllowed,
+    /// EINTR whenever a handler ran; begun again after a stop or freeze: poll, nanosleep, epoll_wait, sigsuspend ...
+    NoHandler,
+    /// Always begun again (never EINTR).
+    Always,
+}
+
+/// Handles one system call. Given to the machine at boot; the kernel does not know the table.
+pub trait Dispatch: Send + Sync {
+    /// Runs system call `nr`; the value for the result register.
+    fn call(&self, cx: &mut TaskCx, nr: u64, args: [u64; 6]) -> Result<u64>;
+    fn restart_policy(&self, nr: u64) -> Restart;
+    fn name(&self, nr: u64) -> &'static str;
+    fn trace(&self) -> bool {
+        false
+    }
+}
+
+/// Runs a task until it ends. Called on the host thread that becomes the task's.
+pub fn run_task(mut cx: TaskCx) {
+    cx.task.waiter.attach();
+    cx.task.set_kicker(Some(cx.ctx.kicker()));
+    let machine = cx.task.machine.clone();
+    let dispatch = machine.dispatch.clone();
+    // Work may have been posted before the kicker was known.
+    if !cx.task.work().is_empty() {
+        boundary(&mut cx, None);
+    }
+    while !cx.exiting {
+        ksync::assert_no_locks_held("guest code");
+        match cx.ctx.run() {
+            Event::Syscall { nr, args } => syscall(&mut cx, &*dispatch, nr, args),
+            Event::Exception(e) => {
+                cx.task.stats.faults.fetch_add(1, Ordering::Relaxed);
+                if !crate::mm::handle_fault(&mut cx, &e) {
+                    signal::force_exception(&mut cx, &e);
+                }
+            }
+            Event::Kicked => {}
+            Event::Died { signo } => {
+                signal::stub_died(&mut cx, signo);
+            }
+        }
+        if !cx.task.work().is_empty() && !cx.exiting {
+            boundary(&mut cx, None);
+        }
+    }
+    crate::task::exit::finish(cx);
+}
+
+fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
+    cx.task.stats.syscalls.fetch_add(1, Ordering::Relaxed);
+    cx.restart_deadline = None;
+    loop {
+        cx.regs_final = false;
+        let result = dispatch.call(cx, nr, args);
+        if cx.exiting || cx.regs_final {
+            return;
+        }
+        match result {
+            Ok(v) => {
+                cx.ctx.set_result(v);
+                if cx.saved_mask.is_some() {
+                    // The call succeeded: the old mask comes back before signals are looked at.
+                    signal::restore_saved_mask(cx);
+                }
+                return;
+            }
+            Err(ERESTART) => {
+                // Handles stops, freezes and signals; tells whether a handler frame was pushed.
+                match boundary(cx, Some((nr, dispatch.restart_policy(nr)))) {
+                    After::Again => continue,
+                    After::Done => return,
+                }
+            }
+            Err(e) => {
+                cx.ctx.set_result(e.as_ret());
+                if cx.saved_mask.is_some() && !cx.task.work().contains(Work::SIGNAL) {
+                    signal::restore_saved_mask(cx);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// What to do after an interrupted system call.
+pub(crate) enum After {
+    /// Nothing ran: begin it again at once.
+    Again,
+    /// Registers are set (a handler's frame, or the task is ending).
+    Done,
+}
+
+/// The boundary: ends, freezes, stops, delivers. With `call` set, a system call waits to be begun again.
+fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
+    loop {
+        let work = cx.task.work();
+        if work.contains(Work::EXIT) {
+            cx.exiting = true;
+            return After::Done;
+        }
+        if work.contains(Work::FREEZE) {
+            cx.task.machine.freezer.park(&cx.task);
+            continue;
+        }
+        if work.contains(Work::STOP) {
+            cx.task.set_run_state(RunState::Stopped);
+            signal::job_stop(cx);
+            cx.task.set_run_state(RunState::Running);
+            continue;
+        }
+        if work.contains(Work::NOTIFY) {
+            cx.task.clear_work(Work::NOTIFY);
+            cx.refresh();
+            continue;
+        }
+        if work.contains(Work::SIGNAL) {
+            match signal::deliver(cx, call) {
+                signal::Delivered::Handler => return After::Done,
+                signal::Delivered::Nothing | signal::Delivered::Ignored => continue,
+            }
+        }
+        if cx.saved_mask.is_some() && call.is_none() {
+            signal::restore_saved_mask(cx);
+            continue;
+        }
+        return After::Again;
+    }
+}
+
+impl TaskCx {
+    /// Takes over what other tasks changed for this one.
+    fn refresh(&mut self) {
+        if let Some(f) = self.task.files() {
+            self.files = f;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Terminals: line disciplines, sessions' controlling terminals, ptys.
+
+/// A terminal.
+pub struct Tty {}

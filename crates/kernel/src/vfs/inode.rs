@@ -1,0 +1,197 @@
+//! What a filesystem offers: inodes with small sets of operations. What an inode cannot do is `None`, not an error stub.
+
+use std::{any::Any, sync::Arc};
+
+use abi::{FileType, OpenFlags, Timespec};
+
+use super::{file::FileOps, lock::FileLocks, notify::Watches, path::Path, pipe::Pipe};
+use crate::{
+    error::Result,
+    locks,
+    task::{Cred, Task},
+};
+use ksync::Mutex;
+
+/// Attributes of an inode (`stat`, `statx`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attr {
+    /// Device of the filesystem (`st_dev`).
+    pub dev: u64,
+    pub ino: u64,
+    /// Type and permission bits.
+    pub mode: u32,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
+    pub size: u64,
+    /// 512-byte units.
+    pub blocks: u64,
+    pub blksize: u32,
+    pub atime: Timespec,
+    pub mtime: Timespec,
+    pub ctime: Timespec,
+    pub btime: Timespec,
+}
+
+/// Attribute changes; `None` leaves a field alone. The caller has checked permissions; times are final values.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AttrChange {
+    /// Permission bits only.
+    pub mode: Option<u32>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub size: Option<u64>,
+    pub atime: Option<Timespec>,
+    pub mtime: Option<Timespec>,
+    pub ctime: Option<Timespec>,
+}
+
+/// Target of a symbolic link.
+pub enum Link {
+    /// Text to walk.
+    Text(Vec<u8>),
+    /// A place reached without a walk (`/proc/PID/{exe,cwd,root,fd/N}`).
+    Jump(Path),
+    /// Text to show for something that has no place (`pipe:[1]`) and the open file to reopen on `open`.
+    Open(Vec<u8>, Arc<super::file::File>),
+}
+
+/// What the kernel itself attaches to any inode. Embedded by every inode implementation.
+pub struct InodeCommon {
+    /// POSIX, OFD and flock locks.
+    pub locks: FileLocks,
+    /// inotify watches.
+    pub watches: Watches,
+    /// The pipe of a FIFO while somebody has it open.
+    pub fifo: Mutex<Option<std::sync::Weak<Pipe>>>,
+    /// The socket bound here (owned by the socket family).
+    pub socket: Mutex<Option<std::sync::Weak<dyn Any + Send + Sync>>>,
+    /// Writers minus executors, for ETXTBSY: > 0 open for writing, < 0 being executed.
+    pub writers: std::sync::atomic::AtomicI32,
+}
+
+impl InodeCommon {
+    pub fn new() -> InodeCommon {
+        InodeCommon {
+            locks: FileLocks::default(),
+            watches: Watches::default(),
+            fifo: Mutex::new(locks::INODE, None),
+            socket: Mutex::new(locks::INODE, None),
+            writers: std::sync::atomic::AtomicI32::new(0),
+        }
+    }
+}
+
+impl Default for InodeCommon {
+    fn default() -> Self {
+        InodeCommon::new()
+    }
+}
+
+/// A file, directory, link or node of a filesystem.
+pub trait Inode: Any + Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    fn common(&self) -> &InodeCommon;
+    fn fs(&self) -> Arc<dyn FileSystem>;
+    fn ino(&self) -> u64;
+    fn kind(&self) -> FileType;
+    fn attr(&self) -> Result<Attr>;
+    fn set_attr(&self, change: &AttrChange) -> Result<()>;
+    /// Opens a regular file or directory (or a pseudo file). Devices, FIFOs and sockets are opened by the VFS through
+    /// their registries and never reach this. `flags` hold the access mode and O_TRUNC has already been done.
+    fn open(self: Arc<Self>, flags: OpenFlags, task: &Task) -> Result<Arc<dyn FileOps>>;
+    /// Directory operations, if it is a directory.
+    fn dir(&self) -> Option<&dyn DirOps> {
+        None
+    }
+    /// Target, if it is a symbolic link; `None` otherwise. `task` is who looks (`/proc/self`).
+    fn read_link(&self, _task: &Task) -> Option<Result<Link>> {
+        None
+    }
+    fn xattr(&self) -> Option<&dyn XattrOps> {
+        None
+    }
+    /// Extra permission rule beyond owner and mode (hostfs: what the host allows). `mask` is R_OK|W_OK|X_OK.
+    fn permission(&self, _cred: &Cred, _mask: u32) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Operations of a directory. Names are single components, never `.`, `..`, empty or longer than 255 bytes. The caller
+/// holds the directory's dentry lock, has checked permissions and existence through the dentry cache; the filesystem
+/// still answers correctly if the state below has changed (EEXIST, ENOENT).
+pub trait DirOps: Send + Sync {
+    /// ENOENT if there is no such entry.
+    fn lookup(&self, name: &[u8], task: &Task) -> Result<Arc<dyn Inode>>;
+    /// True if the cached inode still is what `name` stands for (asked on each walk when [`DirOps::volatile`]).
+    fn revalidate(&self, _name: &[u8], _inode: Option<&Arc<dyn Inode>>) -> bool {
+        true
+    }
+    /// Entries may change without the kernel (hostfs, proc): cached dentries are revalidated before use.
+    fn volatile(&self) -> bool {
+        false
+    }
+    /// Creates a regular file. `mode` has the umask applied; `owner` gives the new inode's ids.
+    fn create(&self, name: &[u8], mode: u32, owner: (u32, u32)) -> Result<Arc<dyn Inode>>;
+    fn mkdir(&self, name: &[u8], mode: u32, owner: (u32, u32)) -> Result<Arc<dyn Inode>>;
+    /// FIFOs, sockets and devices; `mode` includes the type.
+    fn mknod(&self, name: &[u8], mode: u32, rdev: u64, owner: (u32, u32)) -> Result<Arc<dyn Inode>>;
+    fn symlink(&self, name: &[u8], target: &[u8], owner: (u32, u32)) -> Result<Arc<dyn Inode>>;
+    fn link(&self, name: &[u8], inode: &Arc<dyn Inode>) -> Result<()>;
+    fn unlink(&self, name: &[u8], inode: &Arc<dyn Inode>) -> Result<()>;
+    /// ENOTEMPTY if it has entries.
+    fn rmdir(&self, name: &[u8], inode: &Arc<dyn Inode>) -> Result<()>;
+    /// `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT; EINVAL for those it does not know. `new_dir` is of
+    /// the same filesystem.
+    fn rename(&self, name: &[u8], new_dir: &Arc<dyn Inode>, new_name: &[u8], flags: u32) -> Result<()>;
+    /// An unnamed regular file (O_TMPFILE).
+    fn tmpfile(&self, _mode: u32, _owner: (u32, u32)) -> Result<Arc<dyn Inode>> {
+        Err(abi::errno::EOPNOTSUPP)
+    }
+}
+
+/// Extended attributes (xattr(7)). Names carry their namespace prefix.
+pub trait XattrOps: Send + Sync {
+    /// ENODATA if absent.
+    fn get(&self, name: &[u8]) -> Result<Vec<u8>>;
+    /// `flags`: XATTR_CREATE, XATTR_REPLACE.
+    fn set(&self, name: &[u8], value: &[u8], flags: u32) -> Result<()>;
+    fn remove(&self, name: &[u8]) -> Result<()>;
+    fn list(&self) -> Result<Vec<Vec<u8>>>;
+}
+
+/// What `statfs` answers; the id and flags are added by the VFS.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FsStats {
+    pub magic: u64,
+    pub block_size: u64,
+    pub blocks: u64,
+    pub blocks_free: u64,
+    pub blocks_avail: u64,
+    pub files: u64,
+    pub files_free: u64,
+    pub name_max: u64,
+}
+
+/// A mounted filesystem instance (super block).
+pub trait FileSystem: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    /// Name of its type ("tmpfs").
+    fn type_name(&self) -> &'static str;
+    /// Device number shown in `st_dev`.
+    fn dev(&self) -> u64;
+    fn root(&self) -> Arc<dyn Inode>;
+    fn stats(&self) -> Result<FsStats>;
+    /// Options beyond the generic ones, as /proc/mounts shows them ("size=1024k"); empty if none.
+    fn options(&self) -> String {
+        String::new()
+    }
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+    /// New options on remount.
+    fn remount(&self, _options: &str) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! inotify: what is watched.
+
+/// Watches on one inode.
+#[derive(Default)]
+pub struct Watches {}

@@ -1,0 +1,4 @@
+//! Pipes and FIFOs.
+
+/// A pipe's buffer and ends.
+pub struct Pipe {}

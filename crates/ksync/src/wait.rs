@@ -1,0 +1,159 @@
+//! Waiters and wait queues.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    },
+    thread::{self, Thread},
+    time::Duration,
+};
+
+/// Something a queue can wake. Called with the queue's lock held: it must not block, nor touch the queue.
+pub trait Wake: Send + Sync {
+    /// `events` says what happened (POLL* bits; 0 = anything).
+    fn wake(&self, events: u32);
+}
+
+/// What one thread sleeps on.
+#[derive(Default)]
+pub struct Waiter {
+    notified: AtomicU32,
+    thread: Mutex<Option<Thread>>,
+}
+
+impl Waiter {
+    pub fn new() -> Waiter {
+        Waiter::default()
+    }
+
+    /// Makes the calling thread the one that [`Waiter::park`]s here.
+    pub fn attach(&self) {
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
+    }
+
+    /// Ends the present or the next `park`.
+    pub fn notify(&self) {
+        if self.notified.swap(1, Ordering::SeqCst) == 0
+            && let Some(t) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            t.unpark();
+        }
+    }
+
+    /// Forgets a past notification. To be called before the condition is checked.
+    pub fn clear(&self) {
+        self.notified.store(0, Ordering::SeqCst);
+    }
+
+    /// Sleeps until notified or for `timeout`; false if the time ran out. The thread must be attached.
+    pub fn park(&self, timeout: Option<Duration>) -> bool {
+        match timeout {
+            None => {
+                while self.notified.load(Ordering::SeqCst) == 0 {
+                    thread::park();
+                }
+                true
+            }
+            Some(t) => {
+                if self.notified.load(Ordering::SeqCst) == 0 {
+                    thread::park_timeout(t);
+                }
+                self.notified.load(Ordering::SeqCst) != 0
+            }
+        }
+    }
+}
+
+impl Wake for Waiter {
+    fn wake(&self, _events: u32) {
+        self.notify();
+    }
+}
+
+/// Names an entry of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitToken(u64);
+
+/// The waiters for one thing. Cheap when nobody waits.
+#[derive(Default)]
+pub struct WaitQueue {
+    len: AtomicUsize,
+    next: AtomicU64,
+    entries: Mutex<Vec<(u64, Arc<dyn Wake>)>>,
+}
+
+impl WaitQueue {
+    pub const fn new() -> WaitQueue {
+        WaitQueue { len: AtomicUsize::new(0), next: AtomicU64::new(0), entries: Mutex::new(Vec::new()) }
+    }
+
+    /// Adds a waiter; it is woken by every wake from now on, until removed.
+    pub fn add(&self, w: Arc<dyn Wake>) -> WaitToken {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut e = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        e.push((id, w));
+        self.len.store(e.len(), Ordering::SeqCst);
+        drop(e);
+        // The caller checks its condition after this; the waker changes the condition before it looks at `len`.
+        fence(Ordering::SeqCst);
+        WaitToken(id)
+    }
+
+    pub fn remove(&self, token: WaitToken) {
+        let mut e = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(i) = e.iter().position(|x| x.0 == token.0) {
+            e.swap_remove(i);
+        }
+        self.len.store(e.len(), Ordering::SeqCst);
+    }
+
+    /// Wakes all waiters. `events`: POLL* bits of what happened, 0 for anything.
+    pub fn wake_all(&self, events: u32) {
+        fence(Ordering::SeqCst);
+        if self.len.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for (_, w) in self.entries.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            w.wake(events);
+        }
+    }
+
+    /// True if nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len.load(Ordering::SeqCst) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_wake_between_check_and_sleep_is_not_lost() {
+        let q = Arc::new(WaitQueue::new());
+        let w = Arc::new(Waiter::new());
+        let done = Arc::new(AtomicBool::new(false));
+        for _ in 0..200 {
+            done.store(false, Ordering::SeqCst);
+            let (q2, d2) = (q.clone(), done.clone());
+            w.attach();
+            let token = q.add(w.clone());
+            let t = thread::spawn(move || {
+                d2.store(true, Ordering::SeqCst);
+                q2.wake_all(0);
+            });
+            loop {
+                w.clear();
+                if done.load(Ordering::SeqCst) {
+                    break;
+                }
+                assert!(w.park(Some(Duration::from_secs(5))), "wake-up lost");
+            }
+            q.remove(token);
+            t.join().unwrap();
+        }
+        assert!(q.is_empty());
+    }
+}
