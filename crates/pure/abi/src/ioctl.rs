@@ -274,6 +274,18 @@ pub const B38400: u32 = 0o17;
 pub const B57600: u32 = 0o10001;
 pub const B115200: u32 = 0o10002;
 pub const B230400: u32 = 0o10003;
+pub const B460800: u32 = 0o10004;
+pub const B500000: u32 = 0o10005;
+pub const B576000: u32 = 0o10006;
+pub const B921600: u32 = 0o10007;
+pub const B1000000: u32 = 0o10010;
+pub const B1152000: u32 = 0o10011;
+pub const B1500000: u32 = 0o10012;
+pub const B2000000: u32 = 0o10013;
+pub const B2500000: u32 = 0o10014;
+pub const B3000000: u32 = 0o10015;
+pub const B3500000: u32 = 0o10016;
+pub const B4000000: u32 = 0o10017;
 // Local flags.
 pub const ISIG: u32 = 0o1;
 pub const ICANON: u32 = 0o2;
@@ -390,6 +402,16 @@ impl Termios {
         termios
     }
 
+    /// These settings replaced by a `struct termios`, as TCSETS does; with `BOTHER` the speeds stay as they are.
+    pub fn updated(&self, bytes: &[u8; 36]) -> Termios {
+        let mut new = Termios::decode(bytes);
+        if speed_of(new.cflag).is_none() {
+            new.ispeed = self.ispeed;
+            new.ospeed = self.ospeed;
+        }
+        new
+    }
+
     /// Reads `struct termios2`.
     pub fn decode2(bytes: &[u8; 44]) -> Termios {
         Termios {
@@ -433,6 +455,18 @@ pub const fn speed_of(cflag: u32) -> Option<u32> {
         B57600 => 57600,
         B115200 => 115_200,
         B230400 => 230_400,
+        B460800 => 460_800,
+        B500000 => 500_000,
+        B576000 => 576_000,
+        B921600 => 921_600,
+        B1000000 => 1_000_000,
+        B1152000 => 1_152_000,
+        B1500000 => 1_500_000,
+        B2000000 => 2_000_000,
+        B2500000 => 2_500_000,
+        B3000000 => 3_000_000,
+        B3500000 => 3_500_000,
+        B4000000 => 4_000_000,
         _ => return None,
     })
 }

@@ -84,6 +84,16 @@ wire_struct! {
     }
 }
 
+const fn saturate(ns: i128) -> i64 {
+    if ns > i64::MAX as i128 {
+        i64::MAX
+    } else if ns < i64::MIN as i128 {
+        i64::MIN
+    } else {
+        ns as i64
+    }
+}
+
 impl Timespec {
     /// Zero.
     pub const ZERO: Timespec = Timespec { sec: 0, nsec: 0 };
@@ -105,12 +115,12 @@ impl Timespec {
 
     /// Nanoseconds, saturating at the ends of `i64`.
     pub const fn to_ns(&self) -> i64 {
-        self.sec.saturating_mul(NSEC_PER_SEC).saturating_add(self.nsec)
+        saturate(self.sec as i128 * NSEC_PER_SEC as i128 + self.nsec as i128)
     }
 
     /// Nanoseconds, or `None` on overflow.
     pub fn checked_ns(&self) -> Option<i64> {
-        self.sec.checked_mul(NSEC_PER_SEC)?.checked_add(self.nsec)
+        i64::try_from(i128::from(self.sec) * i128::from(NSEC_PER_SEC) + i128::from(self.nsec)).ok()
     }
 
     /// Are both fields 0?
@@ -140,7 +150,7 @@ impl Timeval {
 
     /// Nanoseconds, saturating at the ends of `i64`.
     pub const fn to_ns(&self) -> i64 {
-        self.sec.saturating_mul(NSEC_PER_SEC).saturating_add(self.usec.saturating_mul(1000))
+        saturate(self.sec as i128 * NSEC_PER_SEC as i128 + self.usec as i128 * 1000)
     }
 
     /// Are both fields 0?
