@@ -1,0 +1,63 @@
+//! The COW tools `uml_mkcow` and `uml_moo`, as a library under two thin programs.
+//!
+//! - [`options`]: what each program takes, from which usage texts and shell completions are made.
+//! - [`file`]: host files as [`cow::Store`], locks, names.
+//! - [`output`]: output files that appear whole or not at all.
+//! - [`image`]: reading and writing raw, COW and qcow2 images, holes included.
+//! - [`mkcow`], [`moo`], [`inplace`], [`rebase`], [`info`]: the work itself.
+//! - [`progress`]: the progress bar, and stopping on a signal.
+
+#![forbid(unsafe_code)]
+
+pub mod file;
+pub mod image;
+pub mod info;
+pub mod inplace;
+pub mod mkcow;
+pub mod moo;
+pub mod options;
+pub mod output;
+pub mod progress;
+pub mod rebase;
+
+use std::process::ExitCode;
+
+/// Why a program ends early: one line for the user, and the exit status.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is said on standard error, without the program's name.
+    pub text: String,
+    /// The exit status.
+    pub code: u8,
+}
+
+impl Failure {
+    /// A failure of the work itself: status 1.
+    pub fn new(text: impl Into<String>) -> Failure {
+        Failure { text: text.into(), code: 1 }
+    }
+}
+
+/// The result of a step.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// Runs a program and turns its failure into one line and an exit status.
+pub fn run(name: &str, work: impl FnOnce() -> Result<()>) -> ExitCode {
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{name}: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// A failure from anything that can be shown, with what it is about in front.
+pub(crate) fn fail<E: std::fmt::Display>(about: impl std::fmt::Display) -> impl FnOnce(E) -> Failure {
+    move |e| {
+        let text = format!("{about}: {e}");
+        // The library adds the errno's number, which tells a user nothing.
+        let end = text.rfind(" (os error ").filter(|_| text.ends_with(')')).unwrap_or(text.len());
+        Failure::new(&text[..end])
+    }
+}

@@ -1,0 +1,91 @@
+//! `uml_mkcow`: a new COW file over a backing file.
+
+use crate::file::{HostFile, absolute, path_bytes};
+use crate::options::MKCOW;
+use crate::output::Output;
+use crate::{Failure, Result, fail};
+use cow::{Header, ReadStore, device};
+use lexopt::prelude::*;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Exit status of a wrong command line, as in the original.
+const USAGE: u8 = 2;
+
+/// Runs the program with its arguments.
+pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let mut force = false;
+    let mut files: Vec<PathBuf> = Vec::new();
+    let usage = |e: lexopt::Error| wrong(e.to_string());
+    while let Some(arg) = parser.next().map_err(usage)? {
+        match arg {
+            Short('f') | Long("force") => force = true,
+            Short('h') | Long("help") => {
+                print!("{}", MKCOW.help());
+                return Ok(());
+            }
+            Short('V') | Long("version") => {
+                println!("uml_mkcow {}", env!("CARGO_PKG_VERSION"));
+                return Ok(());
+            }
+            Long("completions") => {
+                let shell = parser.value().and_then(|v| v.string()).map_err(usage)?;
+                let text = MKCOW.completions(&shell);
+                print!("{}", text.ok_or_else(|| wrong(format!("--completions: unknown shell '{shell}'")))?);
+                return Ok(());
+            }
+            Value(file) => files.push(file.into()),
+            other => return Err(wrong(other.unexpected().to_string())),
+        }
+    }
+    match &files[..] {
+        [cow, backing] => make(cow, backing, force),
+        _ => Err(misused(format!("needs a COW file and a backing file, not {} names", files.len()))),
+    }
+}
+
+fn wrong(text: String) -> Failure {
+    Failure { text, code: USAGE }
+}
+
+fn misused(text: String) -> Failure {
+    wrong(format!("{text}\n{}", MKCOW.usage.trim_end()))
+}
+
+/// The header of a new COW file over a backing file.
+pub fn header_for(backing: &Path) -> Result<Header> {
+    let about = || format!("backing file '{}'", backing.display());
+    let file = HostFile::open(backing).map_err(fail(about()))?;
+    let size = file.len().map_err(fail(about()))?;
+    let mtime = file.mtime().map_err(fail(about()))?;
+    let name = absolute(backing).map_err(fail(about()))?;
+    Header::new(path_bytes(&name), size, mtime).map_err(fail(about()))
+}
+
+/// Makes the COW file. With `force` an existing one is replaced, unless somebody uses it.
+fn make(cow: &Path, backing: &Path, force: bool) -> Result<()> {
+    let about = || format!("open COW file: '{}'", cow.display());
+    let header = header_for(backing)?;
+    let output = Output::create(cow, force).map_err(fail(about()))?;
+    if !output.is_blank() {
+        return Err(Failure::new(format!("{}: no regular file", about())));
+    }
+    // The lock is held until the old file is gone.
+    let old = match HostFile::open_rw(cow) {
+        Ok(old) => Some(old),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(fail(about())(e)),
+    };
+    if let Some(old) = &old {
+        let base = HostFile::open(backing).map_err(fail(format!("backing file '{}'", backing.display())))?;
+        if base.identity().map_err(fail(about()))? == old.identity().map_err(fail(about()))? {
+            return Err(Failure::new(format!("'{}' is the backing file itself", cow.display())));
+        }
+        old.lock_or_fail(true)?;
+    }
+    let store = output.store().map_err(fail(about()))?;
+    device::create(&store, &header).map_err(fail(format!("writing '{}'", cow.display())))?;
+    output.commit().map_err(fail(about()))
+}
