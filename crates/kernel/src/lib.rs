@@ -10,6 +10,7 @@ pub mod machine;
 pub mod mm;
 pub mod net;
 pub mod registry;
+mod ring;
 pub mod signal;
 pub mod task;
 pub mod time;
