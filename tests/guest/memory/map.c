@@ -264,6 +264,8 @@ static int recurse(volatile char *above)
 {
 	volatile char frame[16384];
 	frame[0] = above ? above[0] : 0;
+	if (above == frame)
+		return 0;
 	frame[sizeof frame - 1] = 1;
 	return recurse(frame) + frame[0];
 }

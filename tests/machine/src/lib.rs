@@ -1,1 +1,35 @@
+//! The machine's tests: programs that pass on Linux first, and then inside the machine.
+//!
+//! Every case is a named trial in one of three places:
+//! - `host::…` runs natively. The host is the oracle: a case that fails here is wrong.
+//! - `machine::…` runs inside `umlaut run` as the invoking user.
+//! - `user::…` runs inside `umlaut run` started by a plain user (when the suite itself runs as root).
+//!
+//! Guest programs stand in `tests/guest/AREA/CASE.c`, scripts in `tests/scripts/AREA/CASE.sh`; what needs a
+//! terminal, several machines or bad input is Rust, here. See `CONTRIBUTING.md` for the commands.
+
 #![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod cmdline;
+pub mod guest;
+pub mod lab;
+pub mod many;
+pub mod outcome;
+pub mod pty;
+pub mod scripts;
+pub mod terminal;
+
+use libtest_mimic::Trial;
+
+use crate::lab::Lab;
+
+/// Every trial of the suite, in the order in which they are listed.
+pub fn trials(lab: &Lab) -> Vec<Trial> {
+    let mut trials = guest::trials(lab);
+    trials.extend(cmdline::trials(lab));
+    trials.extend(scripts::trials(lab));
+    trials.extend(terminal::trials(lab));
+    trials.extend(many::trials(lab));
+    trials
+}

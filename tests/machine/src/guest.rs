@@ -1,0 +1,154 @@
+//! Guest programs: `tests/guest/AREA/CASE.c`, each built statically, run natively, then inside.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use libtest_mimic::{Completion, Trial};
+
+use crate::lab::{Lab, Place};
+use crate::outcome::{Outcome, run};
+
+/// Time for one case; every body in it has its own limit.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Exit code of a case whose every body was skipped.
+const SKIPPED: i32 = 77;
+
+/// The compiler's flags: one static file that needs nothing of the tree it runs in.
+const FLAGS: &[&str] =
+    &["-O1", "-static", "-pthread", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-clobbered"];
+
+/// One program: built by whoever asks first, or why it could not be.
+type Slot = Arc<OnceLock<Result<PathBuf, String>>>;
+
+/// The built programs of this run, each built once.
+#[derive(Debug, Default)]
+pub struct Builder {
+    built: Mutex<HashMap<PathBuf, Slot>>,
+}
+
+impl Builder {
+    /// The program made of `source`, in a place where any user may execute it.
+    pub fn program(&self, lab: &Lab, source: &Path) -> Result<PathBuf> {
+        let slot = self
+            .built
+            .lock()
+            .map_err(|_| anyhow::anyhow!("poisoned"))?
+            .entry(source.into())
+            .or_default()
+            .clone();
+        let result = slot.get_or_init(|| build(lab, source).map_err(|e| format!("{e:#}")));
+        result.clone().map_err(anyhow::Error::msg)
+    }
+}
+
+fn build(lab: &Lab, source: &Path) -> Result<PathBuf> {
+    let text = fs::read(source).with_context(|| source.display().to_string())?;
+    let header = fs::read(lab.source().join("tests/guest/test.h"))?;
+    let mut hash = DefaultHasher::new();
+    (text, header, FLAGS).hash(&mut hash);
+    let name = source.file_stem().context("a source without a name")?.to_string_lossy();
+    let area = source.parent().and_then(Path::file_name).context("a source in no area")?.to_string_lossy();
+    let keep = lab.cache().join("guest").join(format!("{area}-{name}-{:016x}", hash.finish()));
+    if !keep.exists() {
+        fs::create_dir_all(lab.cache().join("guest"))?;
+        let fresh = keep.with_extension(std::process::id().to_string());
+        let output =
+            Command::new("gcc").args(FLAGS).arg("-o").arg(&fresh).arg(source).output().context("gcc")?;
+        if !output.status.success() {
+            bail!("gcc: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        fs::rename(&fresh, &keep)?;
+    }
+    // The file's own name is what guests see in /proc/self/comm, so it stays short.
+    let dir = lab.stage().join("guest").join(&*area);
+    fs::create_dir_all(&dir)?;
+    let staged = dir.join(&*name);
+    fs::copy(&keep, &staged).with_context(|| staged.display().to_string())?;
+    Ok(staged)
+}
+
+/// All sources below `tests/guest`, as (area, case, path), sorted.
+pub fn sources(lab: &Lab) -> Vec<(String, String, PathBuf)> {
+    let mut found = Vec::new();
+    let top = lab.source().join("tests/guest");
+    for area in fs::read_dir(top).into_iter().flatten().flatten() {
+        for file in fs::read_dir(area.path()).into_iter().flatten().flatten() {
+            let path = file.path();
+            if path.extension().is_some_and(|e| e == "c") {
+                let case = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                found.push((area.file_name().to_string_lossy().into_owned(), case, path));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// One trial per program and place.
+pub fn trials(lab: &Lab) -> Vec<Trial> {
+    let builder = Arc::new(Builder::default());
+    let mut trials = Vec::new();
+    for (area, case, path) in sources(lab) {
+        for place in lab.places() {
+            // Hostile programs know what they attack; on the host they only have to survive themselves.
+            let builder = Arc::clone(&builder);
+            let (path, area_name) = (path.clone(), area.clone());
+            trials.push(lab.trial(place, &format!("{area}::{case}"), move |lab, place| {
+                let program = builder.program(lab, &path)?;
+                if place != Place::Host && area_name == "hostile" {
+                    return hostile(lab, place, &program);
+                }
+                plain(lab, place, &program)
+            }));
+        }
+    }
+    trials
+}
+
+fn plain(lab: &Lab, place: Place, program: &Path) -> Result<Completion> {
+    let scratch = lab.scratch("guest")?;
+    let mut command = lab.command(place, &[], &[program]);
+    let outcome = run(command.current_dir(&scratch), b"", LIMIT)?;
+    if place != Place::Host {
+        expect_untouched(&scratch)?;
+    }
+    let _ = fs::remove_dir_all(&scratch);
+    verdict(&outcome)
+}
+
+/// Runs an attack and then, in the same machine, a plain command: the machine goes on and ends as it should.
+fn hostile(lab: &Lab, place: Place, program: &Path) -> Result<Completion> {
+    let scratch = lab.scratch("hostile")?;
+    let script = "\"$0\"; code=$?; echo still $(echo alive | cat) >&2; exit $code";
+    let words = ["/bin/sh".as_ref(), "-c".as_ref(), script.as_ref(), program.as_os_str()];
+    let outcome = run(lab.command(place, &[], &words).current_dir(&scratch), b"", LIMIT)?;
+    expect_untouched(&scratch)?;
+    if !outcome.err().contains("still alive") {
+        bail!("{}", outcome.describe("the machine did not go on"));
+    }
+    verdict(&outcome)
+}
+
+fn verdict(outcome: &Outcome) -> Result<Completion> {
+    if outcome.code() == SKIPPED {
+        outcome.expect_clean()?;
+        return Ok(Completion::ignored_with(outcome.err().trim().to_owned()));
+    }
+    outcome.expect(0)?;
+    Ok(Completion::Completed)
+}
+
+/// Fails if a machine changed a directory of the host.
+pub fn expect_untouched(dir: &Path) -> Result<()> {
+    if let Some(entry) = fs::read_dir(dir)?.next() {
+        bail!("the machine wrote {} on the host", entry?.path().display());
+    }
+    Ok(())
+}
