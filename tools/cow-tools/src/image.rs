@@ -117,13 +117,13 @@ impl Source {
 
     fn open_cow(file: HostFile, backing: Option<&Path>) -> Result<Source> {
         let header = cow_header(&file)?;
+        let backing = open_backing(&header, backing, false)?;
         if header.merging() {
             eprintln!(
                 "uml_moo: an in-place merge of '{}' was broken off; `uml_moo -d` would finish it",
                 file.path().display()
             );
         }
-        let backing = open_backing(&header, backing, false)?;
         // The original merges a file in use without a word. Such a result may be half old and half new.
         for side in [&file, &backing] {
             if let Err(Failure { text, .. }) = side.lock_or_fail(false) {
