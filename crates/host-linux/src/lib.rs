@@ -1,0 +1,10 @@
+//! The host, for Linux: the one crate that touches the machine below, and the only one with `unsafe`.
+
+mod file;
+mod poller;
+pub mod signals;
+mod stream;
+mod sys;
+
+pub use file::LinuxFile;
+pub use stream::Streams;

@@ -114,7 +114,7 @@ fn tree_refuses_paths_and_renames() {
     host.tree().add_file("/a/f", b"1");
     host.tree().add_link("/a/l", "/etc");
     let a = host.open_path(b"/a", 0).unwrap();
-    for bad in [&b".."[..], b".", b"", b"x/y", b"x\0"] {
+    for bad in [&b".."[..], b"", b"x/y", b"x\0"] {
         assert_eq!(a.stat_at(bad), Err(errno::EINVAL));
         assert_eq!(a.open_at(bad, 0, 0).err(), Some(errno::EINVAL));
     }

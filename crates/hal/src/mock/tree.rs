@@ -57,6 +57,14 @@ impl Nodes {
     }
     fn find(&mut self, dir: u64, name: &[u8]) -> Result<u64> {
         check_name(name)?;
+        self.find_or_self(dir, name)
+    }
+    /// As `find`, for the calls where `.` is legal.
+    fn find_or_self(&mut self, dir: u64, name: &[u8]) -> Result<u64> {
+        if name == b"." {
+            return self.dir(dir).map(|_| dir);
+        }
+        check_name(name)?;
         self.dir(dir)?.get(name).copied().ok_or(errno::ENOENT)
     }
     fn tick(&mut self) -> Timespec {
@@ -283,7 +291,7 @@ impl HostFile for MockFile {
 
     fn open_at(&self, name: &[u8], flags: u32, mode: u32) -> Result<Arc<dyn HostFile>> {
         let mut nodes = self.nodes();
-        let ino = match nodes.find(self.ino, name) {
+        let ino = match nodes.find_or_self(self.ino, name) {
             Ok(_) if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL => return Err(errno::EEXIST),
             Err(errno::ENOENT) if flags & O_CREAT != 0 => {
                 nodes.add(self.ino, name, S_IFREG | (mode & 0o7777), b"")?
@@ -308,7 +316,7 @@ impl HostFile for MockFile {
     }
     fn stat_at(&self, name: &[u8]) -> Result<HostStat> {
         let mut nodes = self.nodes();
-        let ino = nodes.find(self.ino, name)?;
+        let ino = nodes.find_or_self(self.ino, name)?;
         Ok(nodes.get(ino)?.stat)
     }
     fn readlink_at(&self, name: &[u8]) -> Result<Vec<u8>> {
