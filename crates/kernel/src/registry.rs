@@ -85,9 +85,28 @@ pub use crate::net::SocketOps;
 #[derive(Default)]
 pub struct Registry {
     pub filesystems: BTreeMap<&'static str, Arc<dyn FsType>>,
-    /// By major number.
-    pub char_drivers: BTreeMap<u32, Arc<dyn DeviceDriver>>,
-    pub block_drivers: BTreeMap<u32, Arc<dyn DeviceDriver>>,
+    /// By major and minor number; a minor of `None` takes the rest of its major.
+    pub char_drivers: BTreeMap<(u32, Option<u32>), Arc<dyn DeviceDriver>>,
+    pub block_drivers: BTreeMap<(u32, Option<u32>), Arc<dyn DeviceDriver>>,
     pub device_nodes: Vec<DeviceNode>,
     pub socket_families: BTreeMap<u16, Arc<dyn SocketFamily>>,
+}
+
+impl Registry {
+    /// The driver of a character device.
+    pub fn char_driver(&self, rdev: u64) -> Option<&Arc<dyn DeviceDriver>> {
+        driver(&self.char_drivers, rdev)
+    }
+    /// The driver of a block device.
+    pub fn block_driver(&self, rdev: u64) -> Option<&Arc<dyn DeviceDriver>> {
+        driver(&self.block_drivers, rdev)
+    }
+}
+
+fn driver(
+    map: &BTreeMap<(u32, Option<u32>), Arc<dyn DeviceDriver>>,
+    rdev: u64,
+) -> Option<&Arc<dyn DeviceDriver>> {
+    let (major, minor) = (abi::major(rdev), abi::minor(rdev));
+    map.get(&(major, Some(minor))).or_else(|| map.get(&(major, None)))
 }

@@ -15,7 +15,7 @@ use abi::signal::{SigAction, SigSet};
 
 pub use deliver::{Delivered, deliver, force_exception, restore_saved_mask, sigreturn, stub_died};
 pub use queue::Pending;
-pub use send::{send_to_group, send_to_process, send_to_task, signals_changed};
+pub use send::{is_ignored, send_to_group, send_to_process, send_to_task, signals_changed};
 pub use stop::job_stop;
 
 /// Dispositions, indexed by signal number minus one. Shared with CLONE_SIGHAND.

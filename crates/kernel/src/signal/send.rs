@@ -20,3 +20,8 @@ pub fn send_to_group(_machine: &Machine, _pgid: Pid, _info: SigInfo) -> Result<(
 }
 /// Recomputes [`crate::task::Work::SIGNAL`] after the mask or the actions of a task changed.
 pub fn signals_changed(_task: &Task) {}
+
+/// The process ignores this signal (or its default is to ignore it).
+pub fn is_ignored(process: &Process, s: abi::Signal) -> bool {
+    process.actions.read().table.lock()[s.index()].handler == 1
+}
