@@ -1,0 +1,129 @@
+//! A host descriptor as a guest file: the standard streams of `umlaut run` when they are not terminals.
+
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
+
+use abi::errno;
+use hal::{Interest, Stream, Watch};
+use kernel::{
+    Result,
+    io::{Sink, Source},
+    task::Task,
+    vfs::{
+        file::{File, FileOps},
+        pipe::raise_sigpipe,
+        poll::PollEvents,
+    },
+};
+use ksync::WaitQueue;
+
+/// Bytes moved at once.
+const CHUNK: usize = 65536;
+
+/// A host byte stream opened as a file.
+pub struct StreamFile {
+    stream: Arc<dyn Stream>,
+    wait: Arc<WaitQueue>,
+    /// Registered when somebody first has to wait.
+    watches: OnceLock<Vec<Box<dyn Watch>>>,
+}
+
+impl StreamFile {
+    pub fn new(stream: Arc<dyn Stream>) -> Arc<StreamFile> {
+        Arc::new(StreamFile { stream, wait: Arc::new(WaitQueue::new()), watches: OnceLock::new() })
+    }
+
+    /// Starts telling waiters of changes.
+    fn watch(&self) {
+        self.watches.get_or_init(|| {
+            [Interest { read: true, write: false }, Interest { read: false, write: true }]
+                .into_iter()
+                .filter_map(|i| {
+                    let q = self.wait.clone();
+                    self.stream.watch(i, Box::new(move || q.wake_all(0))).ok()
+                })
+                .collect()
+        });
+    }
+
+    fn again<T>(&self, file: &File, task: &Task, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+        match f() {
+            Err(errno::EAGAIN) if !file.nonblocking() => {}
+            other => return other,
+        }
+        self.watch();
+        task.wait_on(&[&self.wait], None, || match f() {
+            Err(errno::EAGAIN) => None,
+            other => Some(other),
+        })?
+    }
+}
+
+impl FileOps for StreamFile {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn is_stream(&self) -> bool {
+        true
+    }
+    fn read(&self, file: &File, task: &Task, dst: &mut dyn Sink, _: u64) -> Result<usize> {
+        let mut buf = vec![0; dst.remaining().min(CHUNK)];
+        let n = self.again(file, task, || self.stream.read(&mut buf))?;
+        if n == 0 { Ok(0) } else { dst.put(&buf[..n]) }
+    }
+    fn write(&self, file: &File, task: &Task, src: &mut dyn Source, _: u64) -> Result<usize> {
+        let total = src.remaining();
+        let mut buf = vec![0; total.min(CHUNK)];
+        let mut done = 0;
+        while done < total {
+            let want = buf.len().min(total - done);
+            let n = match src.take(&mut buf[..want]) {
+                Ok(n) => n,
+                Err(e) => return if done > 0 { Ok(done) } else { Err(e) },
+            };
+            let mut off = 0;
+            while off < n {
+                match self.again(file, task, || self.stream.write(&buf[off..n])) {
+                    Ok(m) => off += m,
+                    Err(e) => {
+                        if e == errno::EPIPE {
+                            raise_sigpipe(task);
+                        }
+                        return if done + off > 0 { Ok(done + off) } else { Err(e) };
+                    }
+                }
+            }
+            done += n;
+            if n < want {
+                break;
+            }
+        }
+        Ok(done)
+    }
+    fn poll(&self, _: &File) -> PollEvents {
+        let r = self.stream.ready();
+        let mut e = PollEvents::empty();
+        if r.read {
+            e |= PollEvents::IN | PollEvents::RDNORM;
+        }
+        if r.write {
+            e |= PollEvents::OUT | PollEvents::WRNORM;
+        }
+        if r.hangup {
+            e |= PollEvents::HUP;
+        }
+        if r.error {
+            e |= PollEvents::ERR;
+        }
+        e
+    }
+    fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
+        if self.stream.is_regular() {
+            return Vec::new();
+        }
+        self.watch();
+        vec![self.wait.clone()]
+    }
+}
