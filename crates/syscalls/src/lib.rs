@@ -7,6 +7,7 @@
 pub mod args;
 pub mod table;
 
+mod poll;
 mod uname;
 
 pub use args::Args;

@@ -10,6 +10,7 @@ mod frame;
 mod queue;
 mod send;
 mod stop;
+mod temp;
 
 use abi::signal::{SigAction, SigSet};
 
@@ -17,6 +18,7 @@ pub use deliver::{Delivered, deliver, force_exception, restore_saved_mask, sigre
 pub use queue::Pending;
 pub use send::{is_ignored, send_to_group, send_to_process, send_to_task, signals_changed};
 pub use stop::job_stop;
+pub use temp::set_temporary_mask;
 
 /// Dispositions, indexed by signal number minus one. Shared with CLONE_SIGHAND.
 pub struct SignalActions {

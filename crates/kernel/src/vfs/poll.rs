@@ -1,5 +1,15 @@
 //! Readiness (poll(2)).
 
+use std::sync::Arc;
+
+use ksync::WaitQueue;
+
+use super::file::File;
+use crate::{
+    error::Result,
+    task::{Task, TaskCx},
+};
+
 bitflags::bitflags! {
     /// POLL* bits, also used by epoll (same numbers) and as wake keys.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -16,5 +26,42 @@ bitflags::bitflags! {
         const WRBAND = 0x200;
         const MSG = 0x400;
         const RDHUP = 0x2000;
+    }
+}
+
+/// One file to wait for, and which events count.
+pub struct PollEntry {
+    pub file: Arc<File>,
+    pub want: PollEvents,
+    /// What it is ready for, after [`poll_files`].
+    pub got: PollEvents,
+}
+
+fn scan(entries: &mut [PollEntry]) -> usize {
+    let mut ready = 0;
+    for e in entries {
+        e.got = e.file.ops.poll(&e.file) & e.want;
+        ready += usize::from(!e.got.is_empty());
+    }
+    ready
+}
+
+/// Waits until one of the files is ready; returns how many are, 0 at the deadline. `timeout_ns`: `Some(0)` only looks.
+pub fn poll_files(cx: &mut TaskCx, entries: &mut [PollEntry], timeout_ns: Option<u64>) -> Result<usize> {
+    let ready = scan(entries);
+    if ready > 0 || timeout_ns == Some(0) {
+        return Ok(ready);
+    }
+    let deadline = cx.deadline(timeout_ns);
+    let task: &Task = &cx.task;
+    let queues: Vec<Arc<WaitQueue>> = entries.iter().flat_map(|e| e.file.ops.poll_queues()).collect();
+    let refs: Vec<&WaitQueue> = queues.iter().map(|q| &**q).collect();
+    let result = task.wait_on(&refs, deadline, || {
+        let n = scan(entries);
+        (n > 0).then_some(n)
+    });
+    match result {
+        Err(abi::errno::ETIMEDOUT) => Ok(0),
+        other => other,
     }
 }
