@@ -1,0 +1,6 @@
+//! Puts a machine together: the host below, the modules in, the root filesystem, the first process; and waits for its
+//! end. Two programs stand on it: `umlaut` and `linux`.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod users;
