@@ -4,6 +4,7 @@ use crate::file::{HostFile, path_from_bytes};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, Result, fail};
+use cow::header::LARGE_ALIGNMENT;
 use cow::{Access, Device, Error, Format as CowFormat, Header, ReadStore, Store, device};
 use imago::file::File as Qcow2File;
 use imago::qcow2::{Qcow2, Qcow2CreateBuilder};
@@ -290,7 +291,8 @@ impl Sink {
                 let Some(base) = backing else {
                     return Err(Failure::new("--to cow needs the backing file, -b FILE"));
                 };
-                let header = crate::mkcow::header_for(base)?;
+                let header =
+                    crate::mkcow::header_for(base)?.with_alignment(LARGE_ALIGNMENT).map_err(fail(&about))?;
                 if header.size() != size {
                     return Err(Failure::new(format!(
                         "--to cow: the image has {size} bytes, its backing file '{}' {}",

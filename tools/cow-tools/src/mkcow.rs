@@ -4,6 +4,7 @@ use crate::file::{HostFile, absolute, path_bytes};
 use crate::options::MKCOW;
 use crate::output::Output;
 use crate::{Failure, Result, fail};
+use cow::header::{ALIGNMENT, MAX_ALIGNMENT};
 use cow::{Header, ReadStore, device};
 use lexopt::prelude::*;
 use std::ffi::OsString;
@@ -17,11 +18,18 @@ const USAGE: u8 = 2;
 pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
     let mut parser = lexopt::Parser::from_args(args);
     let mut force = false;
+    let mut alignment = ALIGNMENT;
     let mut files: Vec<PathBuf> = Vec::new();
     let usage = |e: lexopt::Error| wrong(e.to_string());
     while let Some(arg) = parser.next().map_err(usage)? {
         match arg {
             Short('f') | Long("force") => force = true,
+            Long("align") => {
+                let text = parser.value().and_then(|v| v.string()).map_err(usage)?;
+                let bytes = parse_alignment(&text);
+                alignment =
+                    bytes.ok_or_else(|| wrong(format!("--align: invalid number of bytes '{text}'")))?;
+            }
             Short('h') | Long("help") => {
                 print!("{}", MKCOW.help());
                 return Ok(());
@@ -41,7 +49,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
         }
     }
     match &files[..] {
-        [cow, backing] => make(cow, backing, force),
+        [cow, backing] => make(cow, backing, force, alignment),
         _ => Err(misused(format!("needs a COW file and a backing file, not {} names", files.len()))),
     }
 }
@@ -52,6 +60,17 @@ fn wrong(text: String) -> Failure {
 
 fn misused(text: String) -> Failure {
     wrong(format!("{text}\n{}", MKCOW.usage.trim_end()))
+}
+
+/// A number of bytes, with K or M behind it or not, that is a power of two and can be an alignment.
+fn parse_alignment(text: &str) -> Option<u32> {
+    let (digits, unit) = match text.as_bytes().last()? {
+        b'K' | b'k' => (&text[..text.len() - 1], 1 << 10),
+        b'M' | b'm' => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let bytes = digits.parse::<u32>().ok()?.checked_mul(unit)?;
+    (bytes.is_power_of_two() && (512..=MAX_ALIGNMENT).contains(&bytes)).then_some(bytes)
 }
 
 /// The header of a new COW file over a backing file.
@@ -65,9 +84,9 @@ pub fn header_for(backing: &Path) -> Result<Header> {
 }
 
 /// Makes the COW file. With `force` an existing one is replaced, unless somebody uses it.
-fn make(cow: &Path, backing: &Path, force: bool) -> Result<()> {
+fn make(cow: &Path, backing: &Path, force: bool, alignment: u32) -> Result<()> {
     let about = || format!("open COW file: '{}'", cow.display());
-    let header = header_for(backing)?;
+    let header = header_for(backing)?.with_alignment(alignment).map_err(fail("--align"))?;
     let output = Output::create(cow, force).map_err(fail(about()))?;
     if !output.is_blank() {
         return Err(Failure::new(format!("{}: no regular file", about())));

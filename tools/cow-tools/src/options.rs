@@ -58,7 +58,7 @@ pub const MKCOW: Program = Program {
     name: "uml_mkcow",
     usage: "\
 uml_mkcow usage:
-\tuml_mkcow [-f] <COW file> <backing file>
+\tuml_mkcow [-f] [--align <bytes>] <COW file> <backing file>
 ",
     options: &[
         Opt {
@@ -66,6 +66,12 @@ uml_mkcow usage:
             long: Some("force"),
             value: None,
             help: "overwrite an existing COW file; its changes are lost",
+        },
+        Opt {
+            short: None,
+            long: Some("align"),
+            value: Some(("BYTES", Value::Word(&["4K", "64K", "1M"]))),
+            help: "align bitmap and data; 4K without it, 1M is faster on the host",
         },
         HELP,
         VERSION,

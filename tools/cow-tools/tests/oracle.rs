@@ -85,6 +85,27 @@ fn each_merges_what_the_other_made() {
 }
 
 #[test]
+fn the_original_reads_every_alignment() {
+    if !originals() {
+        return;
+    }
+    let dir = Dir::new("align");
+    let mut random = Random(8);
+    let base = random.image(1 << 20);
+    dir.backing("base", &base);
+    for align in ["512", "4K", "64K", "1M", "1048576"] {
+        dir.mkcow(&["-f", "--align", align, "cow", "base"]).silent();
+        let disk = scribble(&dir.path("cow"), &base, 9, &mut random);
+        dir.run(THEIR_MOO, &["cow", "merged"]).ok();
+        assert!(dir.read("merged") == disk, "{align}");
+    }
+    // Its length is longer, the space it takes is not.
+    let meta = std::fs::metadata(dir.path("cow")).unwrap();
+    assert_eq!(meta.len(), 3 << 20);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&meta) * 512 < 1 << 20);
+}
+
+#[test]
 fn every_version_merges_alike() {
     if !originals() {
         return;

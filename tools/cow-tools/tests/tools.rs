@@ -166,6 +166,10 @@ fn bad_input_leaves_nothing_behind() {
         (&["-f", "base", "base"], 1, &["base", "backing file itself"]),
         (&["-q", "new", "base"], 2, &["-q"]),
         (&["--size=1", "new", "base"], 2, &["--size"]),
+        (&["--align", "5000", "new", "base"], 2, &["--align", "5000"]),
+        (&["--align", "9999999M", "new", "base"], 2, &["--align", "9999999M"]),
+        (&["--align", "2048M", "new", "base"], 2, &["--align", "2048M"]),
+        (&["--align", "", "new", "base"], 2, &["--align"]),
     ];
     for (args, code, words) in mkcow {
         dir.mkcow(args).fails(*code, words);

@@ -101,7 +101,10 @@ pub struct Device<C, B> {
     header: Header,
     bitmap: Bitmap,
     data_offset: u64,
+    size: u64,
     sector: u64,
+    /// The sector size as a power of two: the hot paths do not divide.
+    shift: u32,
     access: Access,
 }
 
@@ -129,12 +132,14 @@ where
     ) -> Result<Self, Error<C::Error>> {
         let bitmap = read_bitmap(&cow, &header)?;
         let sector = u64::from(header.sector_size());
-        Ok(Device { cow, backing, data_offset: header.data_offset(), header, bitmap, sector, access })
+        let shift = sector.trailing_zeros();
+        let (data_offset, size) = (header.data_offset(), header.sectors() << shift);
+        Ok(Device { cow, backing, header, bitmap, data_offset, size, sector, shift, access })
     }
 
     /// Size of the device in bytes: the backing file's, rounded up to whole sectors.
     pub fn size(&self) -> u64 {
-        self.header.sectors() * self.sector
+        self.size
     }
 
     /// Bytes per sector.
@@ -168,9 +173,9 @@ where
         let mut at = offset;
         let mut rest = buf;
         while !rest.is_empty() {
-            let first = at / self.sector;
-            let (changed, sectors) = self.bitmap.run(first, end.div_ceil(self.sector) - first);
-            let stop = end.min((first + sectors) * self.sector);
+            let first = at >> self.shift;
+            let (changed, sectors) = self.bitmap.run(first, self.sectors_to(end) - first);
+            let stop = end.min((first + sectors) << self.shift);
             let (part, tail) = rest.split_at_mut((stop - at) as usize);
             if changed {
                 self.cow.read_at(part, self.data_offset + at).map_err(Error::Cow)?;
@@ -266,7 +271,12 @@ where
 
     /// The end of a range, checked to lie within the device.
     fn end(&self, offset: u64, len: u64) -> Result<u64, Error<C::Error>> {
-        offset.checked_add(len).filter(|&end| end <= self.size()).ok_or(Error::Range)
+        offset.checked_add(len).filter(|&end| end <= self.size).ok_or(Error::Range)
+    }
+
+    /// Number of sectors from the start to a byte, the one it is in included.
+    fn sectors_to(&self, end: u64) -> u64 {
+        (end + self.sector - 1) >> self.shift
     }
 
     fn check_write(&self, offset: u64, len: u64) -> Result<(), Error<C::Error>> {
@@ -274,7 +284,7 @@ where
         if self.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
-        if len > 0 && end.div_ceil(self.sector) > self.bitmap.len() {
+        if len > 0 && self.sectors_to(end) > self.bitmap.len() {
             return Err(Error::NoBit);
         }
         Ok(())
@@ -282,21 +292,21 @@ where
 
     /// Splits a range into its bytes before, in and behind whole sectors.
     fn split(&self, offset: u64, len: u64) -> (u64, u64, u64) {
-        let into = offset % self.sector;
+        let into = offset & (self.sector - 1);
         let head = if into == 0 { 0 } else { (self.sector - into).min(len) };
-        let tail = (len - head) % self.sector;
+        let tail = (len - head) & (self.sector - 1);
         (head, len - head - tail, tail)
     }
 
     /// Notes that whole sectors are in the COW file.
     fn mark(&mut self, offset: u64, len: u64) {
-        let first = offset / self.sector;
-        self.bitmap.set(first..first + len / self.sector);
+        let first = offset >> self.shift;
+        self.bitmap.set(first..first + (len >> self.shift));
     }
 
     /// Writes within one sector.
     fn write_partial(&mut self, part: &[u8], offset: u64) -> Result<(), Error<C::Error>> {
-        let index = offset / self.sector;
+        let index = offset >> self.shift;
         if self.bitmap.get(index) {
             return self.cow.write_at(part, self.data_offset + offset).map_err(Error::Cow);
         }

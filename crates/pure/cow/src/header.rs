@@ -20,8 +20,13 @@ pub const MAX_HEADER_LEN: usize = 4136;
 pub const MAX_NAME_LEN: usize = 4095;
 /// Sector size of every file written today, in bytes.
 pub const SECTOR_SIZE: u32 = 512;
-/// Alignment of bitmap and data area in new files, in bytes (the page size of x86-64).
+/// Alignment of bitmap and data area in new files, in bytes: the page size of x86-64, as UML writes it.
 pub const ALIGNMENT: u32 = 4096;
+/// An alignment, in bytes, with which the host's page cache can hold the data in large folios. It costs no space on
+/// the disk, and every reader of version 3 goes by the header's alignment.
+pub const LARGE_ALIGNMENT: u32 = 1 << 20;
+/// Largest alignment accepted, in bytes.
+pub const MAX_ALIGNMENT: u32 = 1 << 30;
 
 /// Stands at the very end of the name field, far behind the name's NUL, while an in-place merge is under
 /// way. Readers of the format stop at the first NUL, so only those that look for it see it.
@@ -250,6 +255,16 @@ impl Header {
         Ok(header)
     }
 
+    /// The same with another alignment (bytes) of bitmap and data. Only for a file not yet made: they move.
+    pub fn with_alignment(self, alignment: u32) -> Result<Header, HeaderError> {
+        let header = Header { alignment, ..self };
+        if header.format != Format::V3 {
+            return Err(HeaderError::Alignment(alignment));
+        }
+        header.validate()?;
+        Ok(header)
+    }
+
     /// Parses the start of a COW file. [`MAX_HEADER_LEN`] bytes are enough; fewer are, when the file has no more.
     pub fn parse(bytes: &[u8]) -> Result<Header, HeaderError> {
         let format = detect(bytes)?;
@@ -313,7 +328,7 @@ impl Header {
         if !self.sector_size.is_power_of_two() || !(512..=65536).contains(&self.sector_size) {
             return Err(HeaderError::SectorSize(self.sector_size));
         }
-        if self.alignment == 0 || self.alignment > 1 << 30 {
+        if self.alignment == 0 || self.alignment > MAX_ALIGNMENT {
             return Err(HeaderError::Alignment(self.alignment));
         }
         // The bitmap is at most 1/4096 of the size and the alignments add at most 2 GiB: with 1/64 of the

@@ -30,6 +30,10 @@ fn places_of_bitmap_and_data() {
         assert_eq!((header.bitmap_len(), header.bits()), (bytes, bits), "{size}");
     }
     assert_eq!(Header::new(b"/img", 0, 7).unwrap().file_len(), 8192);
+    let large = header.clone().with_alignment(1 << 20).unwrap();
+    assert_eq!((large.bitmap_offset(), large.data_offset()), (1 << 20, 2 << 20));
+    assert_eq!(Header::parse(&large.to_bytes()).unwrap(), large);
+    assert_eq!(header.with_alignment(0), Err(HeaderError::Alignment(0)));
 }
 
 #[test]
