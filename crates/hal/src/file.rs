@@ -90,6 +90,10 @@ pub trait HostFile: Send + Sync {
     fn mknod_at(&self, name: &[u8], mode: u32, dev: u64) -> Result<()>;
     fn symlink_at(&self, name: &[u8], target: &[u8]) -> Result<()>;
     fn link_at(&self, old_dir: &dyn HostFile, old: &[u8], name: &[u8]) -> Result<()>;
+    /// Gives this open file a name in `dir`; for files that have none yet (O_TMPFILE). EOPNOTSUPP where the host cannot.
+    fn link_file_at(&self, _dir: &dyn HostFile, _name: &[u8]) -> Result<()> {
+        Err(crate::errno::EOPNOTSUPP)
+    }
     fn unlink_at(&self, name: &[u8], is_dir: bool) -> Result<()>;
     fn rename_at(&self, name: &[u8], new_dir: &dyn HostFile, new: &[u8], flags: u32) -> Result<()>;
     fn set_attr_at(&self, name: &[u8], attr: &SetAttr) -> Result<()>;

@@ -350,6 +350,13 @@ impl HostFile for LinuxFile {
         retry(|| fs::linkat(from, old, &self.fd, name, AtFlags::empty()))
     }
 
+    fn link_file_at(&self, dir: &dyn HostFile, name: &[u8]) -> Result<()> {
+        let name = plain(name)?;
+        let to = sys::file::borrow(dir)?;
+        // AT_EMPTY_PATH would need a capability (linkat(2)).
+        retry(|| fs::linkat(fs::CWD, self.proc_name(), to, name, AtFlags::SYMLINK_FOLLOW))
+    }
+
     fn unlink_at(&self, name: &[u8], is_dir: bool) -> Result<()> {
         let name = plain(name)?;
         let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };

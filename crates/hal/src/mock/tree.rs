@@ -35,6 +35,8 @@ struct Node {
     data: Vec<u8>,
     names: Names,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// `f_type` of statfs(2); 0 = ext4's.
+    magic: u64,
 }
 
 #[derive(Default)]
@@ -207,6 +209,14 @@ impl Tree {
         self.add(path, S_IFLNK | 0o777, target.as_bytes())
     }
 
+    /// Makes a node look like the root of another filesystem: device number and `f_type`.
+    pub fn set_filesystem(&self, ino: u64, dev: u64, magic: u64) {
+        if let Ok(n) = lock(&self.nodes).get(ino) {
+            n.stat.dev = dev;
+            n.magic = magic;
+        }
+    }
+
     /// Gives a node an extended attribute.
     pub fn set_xattr(&self, ino: u64, name: &[u8], value: &[u8]) {
         if let Ok(n) = lock(&self.nodes).get(ino) {
@@ -239,7 +249,11 @@ impl HostFile for MockFile {
         Ok(self.nodes().get(self.ino)?.stat)
     }
     fn statfs(&self) -> Result<[u64; 8]> {
-        Ok([0xef53, 4096, 1 << 20, 1 << 19, 1 << 19, 1 << 16, 1 << 15, 255])
+        let magic = match self.nodes().get(self.ino)?.magic {
+            0 => 0xef53,
+            magic => magic,
+        };
+        Ok([magic, 4096, 1 << 20, 1 << 19, 1 << 19, 1 << 16, 1 << 15, 255])
     }
     fn pread(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let mut nodes = self.nodes();

@@ -160,6 +160,24 @@ fn links_renames_and_removal() {
 }
 
 #[test]
+fn unnamed_file_gets_a_name() {
+    let tmp = Dir::new();
+    let dir = tmp.open();
+    let f = match dir.open_at(b".", (OFlags::TMPFILE | OFlags::RDWR).bits(), 0o600) {
+        Err(errno::EOPNOTSUPP) => {
+            println!("skipped: the temporary directory has no O_TMPFILE");
+            return;
+        }
+        f => f.unwrap(),
+    };
+    f.pwrite(0, b"data").unwrap();
+    assert_eq!(f.stat().unwrap().nlink, 0);
+    f.link_file_at(&*dir, b"named").unwrap();
+    assert_eq!(dir.stat_at(b"named").unwrap().size, 4);
+    assert_eq!(f.link_file_at(&*dir, b"../x"), Err(errno::EINVAL));
+}
+
+#[test]
 fn attributes_change_by_name_and_through_path_descriptors() {
     let tmp = Dir::new();
     let dir = tmp.open();
