@@ -80,6 +80,13 @@ pub trait Kicker: Send + Sync {
     fn kick(&self);
 }
 
+/// Reads the processor time of one guest thread, from any thread of the kernel.
+pub trait CpuClock: Send + Sync {
+    /// User and system nanoseconds used so far, as [`Context::cpu_time_ns`]. After the context's end: the last value known,
+    /// or zeros.
+    fn cpu_time_ns(&self) -> (u64, u64);
+}
+
 /// One guest thread. Owned by the host thread of its task; never shared.
 ///
 /// Dropping it ends the guest thread; dropping the last context and handle of a space ends the stub process.
@@ -127,4 +134,8 @@ pub trait Context: Send {
 
     /// User and system time that this guest thread used on the host, in nanoseconds.
     fn cpu_time_ns(&self) -> (u64, u64);
+    /// A handle by which others read this thread's processor time; `None` if the host has no such means.
+    fn cpu_clock(&self) -> Option<Arc<dyn CpuClock>> {
+        None
+    }
 }

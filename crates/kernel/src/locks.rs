@@ -11,6 +11,7 @@
 //!       descriptors            FILES
 //! memory                MM            (never held while a file operation runs)
 //!   page cache             PAGE_CACHE
+//! a process's timers    PROCESS_TIMERS
 //! leaves                TIMERS, LEAF
 //! ```
 //! No lock is held while a task waits or runs guest code.
@@ -32,6 +33,7 @@ pub const TASK: Rank = Rank::nesting(64, "task");
 pub const FILES: Rank = Rank::nesting(66, "descriptor table");
 pub const MM: Rank = Rank::nesting(70, "mm");
 pub const PAGE_CACHE: Rank = Rank::nesting(74, "page cache");
+pub const PROCESS_TIMERS: Rank = Rank::nesting(78, "timers of a process");
 pub const TIMERS: Rank = Rank::new(80, "timers");
 /// Locks under which nothing else is ever taken.
 pub const LEAF: Rank = Rank::new(100, "leaf");

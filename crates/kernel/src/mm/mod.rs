@@ -42,6 +42,17 @@ impl Mm {
         Arc::new(Mm { space })
     }
 
+    /// A copy-on-write copy for a new process, and its first guest thread with registers `regs` and the vector state of
+    /// `ctx`, which runs in this space.
+    pub fn fork(
+        self: &Arc<Self>,
+        ctx: &mut dyn hal::Context,
+        regs: &hal::Regs,
+    ) -> Result<(Arc<Mm>, Box<dyn hal::Context>)> {
+        let child = ctx.fork(regs)?;
+        Ok((Mm::new(child.space()), child))
+    }
+
     /// Makes the page of `addr` accessible if its vma allows the access (page cache fills, stack growth). EFAULT if not.
     pub fn fault_in(&self, _addr: u64, _write: bool) -> Result<()> {
         Err(abi::errno::EFAULT)

@@ -1,10 +1,16 @@
 //! Delivery at the boundary.
 
-use hal::Exception;
+use abi::{
+    SigAction, SigInfo, Signal,
+    errno::EINTR,
+    signal::{DefaultAction, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN},
+};
+use std::sync::atomic::Ordering;
 
+use super::{force::force, frame, set_mask, signals_changed, stop};
 use crate::{
     error::Result,
-    task::{TaskCx, run::Restart},
+    task::{TaskCx, Work, process::ExitStatus, run::Restart},
 };
 
 /// What [`deliver`] did.
@@ -19,26 +25,109 @@ pub enum Delivered {
 }
 
 /// Takes one deliverable signal. `call`: the interrupted system call waiting to be begun again.
-pub fn deliver(_cx: &mut TaskCx, _call: Option<(u64, Restart)>) -> Delivered {
-    Delivered::Nothing
+pub fn deliver(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> Delivered {
+    let Some((s, mut info)) = next(cx) else { return Delivered::Nothing };
+    crate::time::signal_taken(&cx.task.process, &mut info);
+    let action = cx.task.process.action(s);
+    match action.handler {
+        SIG_IGN => Delivered::Ignored,
+        SIG_DFL => {
+            default_action(cx, s);
+            Delivered::Ignored
+        }
+        _ => handle(cx, s, &info, action, call),
+    }
 }
 
-/// Turns a processor exception into its signal.
-pub fn force_exception(cx: &mut TaskCx, _e: &Exception) {
-    cx.exiting = true;
+/// The next signal that the mask lets through; leaves [`Work::SIGNAL`] telling whether there are more.
+fn next(cx: &mut TaskCx) -> Option<(Signal, SigInfo)> {
+    let task = &cx.task;
+    let mut shared = task.process.signals.lock();
+    let mut own = task.signals.lock();
+    let open = own.mask.complement();
+    let info = own.pending.take(open).or_else(|| shared.pending.take(open));
+    if own.pending.set().union(shared.pending.set()).intersect(open).is_empty() {
+        task.clear_work(Work::SIGNAL);
+    }
+    let info = info?;
+    info.signal().map(|s| (s, info))
 }
 
-/// The stub has died below the task: its process ends.
-pub fn stub_died(cx: &mut TaskCx, _signo: u8) {
-    cx.exiting = true;
+fn default_action(cx: &mut TaskCx, s: Signal) {
+    let process = &cx.task.process;
+    let spared = process.is_init.load(Ordering::Relaxed) && !process.state.lock().forced;
+    match s.default_action() {
+        DefaultAction::Ignore | DefaultAction::Cont => {}
+        _ if spared => {}
+        DefaultAction::Stop => stop::stop_process(cx, s),
+        DefaultAction::Term | DefaultAction::Core => {
+            // No core is written, so none is reported.
+            process.group_exit(ExitStatus::Signal { signo: s.raw().to_le_bytes()[0], core: false });
+        }
+    }
+}
+
+fn handle(
+    cx: &mut TaskCx,
+    s: Signal,
+    info: &SigInfo,
+    action: SigAction,
+    call: Option<(u64, Restart)>,
+) -> Delivered {
+    let mut regs = cx.ctx.regs();
+    if let Some((nr, policy)) = call {
+        let again = match policy {
+            Restart::Always => true,
+            Restart::IfAllowed => action.flags & SA_RESTART != 0,
+            Restart::NoHandler => false,
+        };
+        if again {
+            let stopped_at = regs.rip;
+            cx.ctx.restart_syscall();
+            regs = cx.ctx.regs();
+            if regs.rip == stopped_at {
+                // Both bytes of the instruction lie before it.
+                regs.rip = regs.rip.wrapping_sub(2);
+            }
+            regs.rax = nr;
+        } else {
+            regs.rax = EINTR.as_ret();
+        }
+    }
+    let blocked = cx.task.signals.lock().mask;
+    let old_mask = cx.saved_mask.unwrap_or(blocked);
+    if frame::push(cx, s, info, &action, old_mask, &regs).is_err() {
+        // The interrupted state stays; a handler of SIGSEGV itself must not be tried again and again.
+        cx.ctx.set_regs(&regs);
+        force(cx, SigInfo::kernel(Signal::SIGSEGV), s == Signal::SIGSEGV);
+        return if call.is_some() { Delivered::Handler } else { Delivered::Ignored };
+    }
+    cx.saved_mask = None;
+    if action.flags & SA_RESETHAND != 0 {
+        let actions = cx.task.process.actions.read().clone();
+        actions.set(s, SigAction { handler: SIG_DFL, ..action });
+    }
+    let mut mask = blocked.union(action.mask);
+    if action.flags & SA_NODEFER == 0 {
+        mask.add(s);
+    }
+    set_mask(&cx.task, mask);
+    Delivered::Handler
 }
 
 /// Puts back the mask saved by sigsuspend and its kin.
 pub fn restore_saved_mask(cx: &mut TaskCx) {
-    cx.saved_mask = None;
+    if let Some(mask) = cx.saved_mask.take() {
+        set_mask(&cx.task, mask);
+        signals_changed(&cx.task);
+    }
 }
 
-/// rt_sigreturn(2).
-pub fn sigreturn(_cx: &mut TaskCx) -> Result<u64> {
-    Err(abi::errno::ENOSYS)
+/// rt_sigreturn(2). A frame that cannot be taken apart is answered with SIGSEGV.
+pub fn sigreturn(cx: &mut TaskCx) -> Result<u64> {
+    cx.regs_final = true;
+    if frame::pop(cx).is_err() {
+        force(cx, SigInfo::kernel(Signal::SIGSEGV), false);
+    }
+    Ok(0)
 }

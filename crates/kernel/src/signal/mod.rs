@@ -3,27 +3,38 @@
 //! Posting a signal takes the target's pending lock and sets [`Work::SIGNAL`]; everything else happens on the target's
 //! own thread at its boundary ([`deliver`]).
 //!
-//! Lock order: TASK (pending sets of task or process), then LEAF (actions).
+//! Lock order: PROCESS (threads, job state), then TASK (pending sets: the process's before the task's), then LEAF
+//! (actions).
+//!
+//! [`Work::SIGNAL`]: crate::task::Work::SIGNAL
 
+mod actions;
 mod deliver;
+mod force;
 mod frame;
+mod mask;
 mod queue;
 mod send;
 mod stop;
+mod target;
 mod temp;
+mod wait;
 
-use abi::signal::{SigAction, SigSet};
+use abi::signal::SigSet;
 
-pub use deliver::{Delivered, deliver, force_exception, restore_saved_mask, sigreturn, stub_died};
+pub use actions::{SignalActions, child_policy, exec_reset, is_ignored, set_action};
+pub use deliver::{Delivered, deliver, restore_saved_mask, sigreturn};
+pub use force::{force_exception, force_fault, stub_died};
+pub use frame::{alt_stack, set_alt_stack};
+pub use mask::{retarget, set_mask, signals_changed};
 pub use queue::Pending;
-pub use send::{is_ignored, send_to_group, send_to_process, send_to_task, signals_changed};
-pub use stop::job_stop;
+pub use send::{
+    send_to_group, send_to_process, send_to_task, sigpipe, try_send_to_process, try_send_to_task,
+};
+pub use stop::{job_stop, thread_left};
+pub use target::{kill, may_signal, task_of};
 pub use temp::set_temporary_mask;
-
-/// Dispositions, indexed by signal number minus one. Shared with CLONE_SIGHAND.
-pub struct SignalActions {
-    pub table: ksync::Mutex<[SigAction; 64]>,
-}
+pub use wait::{dequeue, pending, sigtimedwait};
 
 /// Alternate stack (sigaltstack(2)).
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +50,8 @@ pub struct TaskSignals {
     pub mask: SigSet,
     pub pending: Pending,
     pub alt_stack: AltStack,
+    /// Signals that sigtimedwait(2) waits for now.
+    pub(crate) awaited: SigSet,
 }
 
 /// What a process owns of signals.

@@ -1,27 +1,147 @@
 //! Sending.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
-use abi::signal::SigInfo;
+use abi::{
+    SigInfo, SigSet, Signal,
+    errno::{EAGAIN, ESRCH},
+    sched::RLIMIT_SIGPENDING,
+    signal::SI_USER,
+};
 
+use super::{actions::is_void, queue::Pending, stop};
 use crate::{
     error::Result,
     machine::Machine,
-    task::{Pid, Process, Task},
+    task::{Pid, Process, Task, Work, process::ExitStatus},
 };
 
 /// Sends to one thread.
-pub fn send_to_task(_task: &Arc<Task>, _info: SigInfo) {}
-/// Sends to a process; any thread may take it.
-pub fn send_to_process(_process: &Arc<Process>, _info: SigInfo) {}
-/// Sends to all members of a process group. ESRCH if there is none.
-pub fn send_to_group(_machine: &Machine, _pgid: Pid, _info: SigInfo) -> Result<()> {
-    Err(abi::errno::ESRCH)
+pub fn send_to_task(task: &Arc<Task>, info: SigInfo) {
+    // Only queued signals with a value can fail; those go by the other way.
+    let _ = try_send_to_task(task, info);
 }
-/// Recomputes [`crate::task::Work::SIGNAL`] after the mask or the actions of a task changed.
-pub fn signals_changed(_task: &Task) {}
 
-/// The process ignores this signal (or its default is to ignore it).
-pub fn is_ignored(process: &Process, s: abi::Signal) -> bool {
-    process.actions.read().table.lock()[s.index()].handler == 1
+/// Sends to a process; any thread may take it.
+pub fn send_to_process(process: &Arc<Process>, info: SigInfo) {
+    let _ = try_send_to_process(process, info);
+}
+
+/// Sends to all members of a process group. ESRCH if there is none.
+pub fn send_to_group(machine: &Machine, pgid: Pid, info: SigInfo) -> Result<()> {
+    // Under the tree's lock: a member that is just being forked either gets it with its parent, or is not born yet.
+    let tree = machine.tree.lock();
+    let mut any = false;
+    for node in tree.nodes.values().filter(|n| n.pgid == pgid) {
+        any = true;
+        if node.zombie.is_none() {
+            send_to_process(&node.process, info);
+        }
+    }
+    if any { Ok(()) } else { Err(ESRCH) }
+}
+
+/// The signal of a write to a pipe or socket that nobody reads.
+pub fn sigpipe(task: &Task) {
+    let info = SigInfo::user(Signal::SIGPIPE, task.pid(), task.cred().uid);
+    let _ = queue_for_task(task, Signal::SIGPIPE, info);
+}
+
+/// Queues unless the limit of queued signals is reached (EAGAIN; standard signals of kill(2) and the kernel always
+/// find room, as they merge).
+fn queue(pending: &mut Pending, process: &Process, s: Signal, info: SigInfo) -> Result<bool> {
+    if s.is_rt() && info.code != SI_USER && pending.len() as u64 >= process.rlimit(RLIMIT_SIGPENDING as usize)
+    {
+        return Err(EAGAIN);
+    }
+    Ok(pending.push(s, info))
+}
+
+/// What a signal does at once, whoever will take it. True if nothing is left to deliver.
+fn at_once(process: &Process, s: Signal) -> bool {
+    if s == Signal::SIGKILL {
+        if !is_void(process, s) {
+            process.group_exit(ExitStatus::Signal { signo: 9, core: false });
+        }
+        return true;
+    }
+    if s == Signal::SIGCONT {
+        discard_everywhere(process, SigSet::STOP);
+        stop::continue_process(process);
+    } else if SigSet::STOP.has(s) {
+        discard_everywhere(process, SigSet::of(&[Signal::SIGCONT]));
+    }
+    false
+}
+
+fn discard_everywhere(process: &Process, set: SigSet) {
+    process.signals.lock().pending.discard(set);
+    for t in process.threads() {
+        t.signals.lock().pending.discard(set);
+    }
+}
+
+/// Sends to one thread. EAGAIN if too many are queued.
+pub fn try_send_to_task(task: &Task, info: SigInfo) -> Result<()> {
+    let Some(s) = info.signal() else { return Ok(()) };
+    if at_once(&task.process, s) {
+        return Ok(());
+    }
+    queue_for_task(task, s, info)
+}
+
+fn queue_for_task(task: &Task, s: Signal, info: SigInfo) -> Result<()> {
+    let void = is_void(&task.process, s);
+    let mut signals = task.signals.lock();
+    let blocked = signals.mask.has(s);
+    if void && !blocked {
+        return Ok(());
+    }
+    queue(&mut signals.pending, &task.process, s, info)?;
+    if !blocked {
+        task.post(Work::SIGNAL);
+    } else if signals.awaited.has(s) {
+        task.waiter.notify();
+    }
+    drop(signals);
+    task.process.signal_wait.wake_all(0);
+    Ok(())
+}
+
+/// Sends to a process. EAGAIN if too many are queued.
+pub fn try_send_to_process(process: &Arc<Process>, info: SigInfo) -> Result<()> {
+    let Some(s) = info.signal() else { return Ok(()) };
+    if at_once(process, s) {
+        return Ok(());
+    }
+    let void = is_void(process, s);
+    let threads = process.threads();
+    let mut shared = process.signals.lock();
+    // Ignored now; but where it is blocked the action may still change before it is unblocked.
+    if void && !threads.first().is_some_and(|t| t.signals.lock().mask.has(s)) {
+        return Ok(());
+    }
+    queue(&mut shared.pending, process, s, info)?;
+    let mut awaiting = None;
+    for t in &threads {
+        if t.dying.load(Ordering::Relaxed) {
+            continue;
+        }
+        let signals = t.signals.lock();
+        if !signals.mask.has(s) {
+            drop(signals);
+            t.post(Work::SIGNAL);
+            awaiting = None;
+            break;
+        }
+        if signals.awaited.has(s) && awaiting.is_none() {
+            awaiting = Some(t);
+        }
+    }
+    if let Some(t) = awaiting {
+        t.waiter.notify();
+    }
+    drop(shared);
+    process.signal_wait.wake_all(0);
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hal::Context;
 use smallvec::SmallVec;
 
-use super::{Cred, FsContext, Task};
+use super::{Cred, FsContext, Pid, Task};
 use crate::{
     error::Result,
     io::{Sink, Source},
@@ -32,11 +32,86 @@ pub struct TaskCx {
     pub(crate) saved_mask: Option<abi::signal::SigSet>,
     /// Set when the task must leave its run loop.
     pub(crate) exiting: bool,
+    /// How this thread ends by itself (exit(2)).
+    pub(crate) exit_status: Option<super::process::ExitStatus>,
+    /// The last exception, for the frame of its signal's handler.
+    pub(crate) last_fault: Option<hal::Exception>,
+    /// Processor time of contexts that exec replaced.
+    pub(crate) past_cpu_ns: (u64, u64),
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
 
 impl TaskCx {
+    /// A task that has not run yet, over the guest thread `ctx` of address space `mm`.
+    pub fn new(task: Arc<Task>, ctx: Box<dyn Context>, mm: Arc<Mm>, files: Arc<FdTable>) -> TaskCx {
+        TaskCx {
+            task,
+            ctx,
+            mm,
+            files,
+            restart_deadline: None,
+            saved_mask: None,
+            exiting: false,
+            exit_status: None,
+            last_fault: None,
+            past_cpu_ns: (0, 0),
+            regs_final: false,
+        }
+    }
+
+    /// Replaces the guest thread and its memory (exec); the old thread ends when the returned value is dropped.
+    pub fn replace_context(&mut self, ctx: Box<dyn Context>, mm: Arc<Mm>) -> (Box<dyn Context>, Arc<Mm>) {
+        let (user, system) = self.ctx.cpu_time_ns();
+        self.past_cpu_ns.0 += user;
+        self.past_cpu_ns.1 += system;
+        let old = (std::mem::replace(&mut self.ctx, ctx), std::mem::replace(&mut self.mm, mm));
+        *self.task.mm.write() = Some(self.mm.clone());
+        self.attach_context();
+        self.sample_cpu_time();
+        old
+    }
+
+    /// Makes others reach the present guest thread: interruptions, processor time, ids that its stub answers.
+    pub(crate) fn attach_context(&mut self) {
+        self.task.set_kicker(Some(self.ctx.kicker()));
+        *self.task.cpu_clock.lock() = self.ctx.cpu_clock();
+        let hook = self.ctx.set_fast_ppid_later();
+        let (tid, pid) = (self.task.tid(), self.task.pid());
+        if let Some(node) = self.task.machine.tree.lock().nodes.get_mut(&pid) {
+            node.ppid_hooks.retain(|(t, _)| *t != tid);
+            node.ppid_hooks.push((tid, hook));
+        }
+        self.update_fast_ids();
+        // A kick between the old context's end and now would be lost.
+        if !self.task.work().is_empty() {
+            self.task.interrupt();
+        }
+    }
+
+    /// Gives the stub the ids it may answer by itself. To be called when credentials or the thread id changed.
+    pub fn update_fast_ids(&mut self) {
+        let c = self.task.cred();
+        let pid = self.task.pid();
+        let ids = |ppid: Pid| hal::FastIds {
+            pid: pid.cast_unsigned(),
+            tid: self.task.tid().cast_unsigned(),
+            ppid: ppid.cast_unsigned(),
+            uid: c.uid,
+            euid: c.euid,
+            gid: c.gid,
+            egid: c.egid,
+            enabled: !self.task.machine.dispatch.trace(),
+        };
+        let ids = ids(self.task.machine.tree.ppid(pid));
+        self.ctx.set_fast_ids(&ids);
+        // The parent may have changed in between; then its hook ran before our older value.
+        let now = self.task.machine.tree.ppid(pid).cast_unsigned();
+        if now != ids.ppid {
+            self.ctx.set_fast_ids(&hal::FastIds { ppid: now, ..ids });
+        }
+    }
+
     pub fn machine(&self) -> &Arc<Machine> {
         &self.task.machine
     }

@@ -1,7 +1,318 @@
 //! How tasks and processes end.
-use super::TaskCx;
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use abi::{
+    SigInfo, Signal,
+    signal::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SigFields},
+};
+
+use super::{
+    Pid, Process, RunState, Task, TaskCx, Work,
+    process::{ExitStatus, Usage},
+    tree::{Relations, Zombie},
+};
+use crate::{
+    error::{ERESTART, Result},
+    machine::{End, Machine},
+    signal,
+};
+
+/// Ends the calling thread (exit(2)).
+pub fn exit_thread(cx: &mut TaskCx, code: u8) {
+    cx.exit_status = Some(ExitStatus::Code(code));
+    cx.exiting = true;
+}
+
+/// Ends the calling process (exit_group(2)).
+pub fn exit_group(cx: &mut TaskCx, code: u8) {
+    cx.task.process.group_exit(ExitStatus::Code(code));
+    cx.exiting = true;
+}
 
 /// Ends the running task: called once, on its own thread, after its run loop.
-pub fn finish(cx: TaskCx) {
+pub fn finish(mut cx: TaskCx) {
+    let task = cx.task.clone();
+    let machine = task.machine.clone();
+    task.dying.store(true, Ordering::SeqCst);
+    leave_memory(&mut cx);
+    task.set_kicker(None);
+    cx.final_cpu_time();
+    let usage = {
+        let mut u = task.usage();
+        let (private, shared) = if task.is_leader() { cx.mm.space.resident_bytes() } else { (0, 0) };
+        u.max_rss_kib = (private + shared) / 1024;
+        u
+    };
+    *task.mm.write() = None;
+    close_files(&mut cx);
+
+    let ended = leave_tree(&task, cx.exit_status, usage);
+    task.set_run_state(RunState::Dead);
+    if ended {
+        end_process(&machine, &task);
+    } else {
+        signal::thread_left(&task);
+        // What this thread was chosen to take goes to another.
+        signal::retarget(&task.process, Some(&task));
+        // For the thread that waits for its siblings to end (exec).
+        task.process.child_wait.wake_all(0);
+    }
+    drop(task);
     drop(cx);
+    machine.tree.context_gone();
+}
+
+/// What user space is told through memory: robust futexes, the cleared thread id, a parent in vfork(2).
+fn leave_memory(cx: &mut TaskCx) {
+    let addr = cx.task.clear_child_tid.swap(0, Ordering::Relaxed);
+    // Only somebody else can look: the memory lives on (set_tid_address(2)).
+    if addr != 0 && Arc::strong_count(&cx.mm) > 2 && cx.write_u32(addr, 0).is_ok() {
+        let _ = cx.mm.space.futex_wake(addr, 1, true);
+        let _ = cx.mm.space.futex_wake(addr, 1, false);
+    }
+    cx.task.release_vfork();
+}
+
+fn close_files(cx: &mut TaskCx) {
+    *cx.task.files.write() = None;
+    let files = std::mem::take(&mut cx.files);
+    drop(files);
+}
+
+/// Takes the thread out of the tree. True if it was the process's last; then the process is a zombie, but nobody was told.
+fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> bool {
+    let machine = &task.machine;
+    let process = &task.process;
+    let comm = task.comm.lock().clone();
+    let uid = task.cred().uid;
+    let mut tree = machine.tree.lock();
+    let tid = task.tid();
+    tree.tasks.remove(&tid);
+    tree.user_leave(uid);
+    let (status, total) = {
+        let mut s = process.state.lock();
+        s.threads.retain(|t| !std::ptr::eq(Weak::as_ptr(t), Arc::as_ptr(task)));
+        s.own_usage += &usage;
+        if tid == process.pid {
+            s.leader_status = own;
+        }
+        if !s.threads.is_empty() {
+            if let Some(node) = tree.nodes.get_mut(&process.pid) {
+                node.ppid_hooks.retain(|(t, _)| *t != tid);
+            }
+            return false;
+        }
+        let status = s.group_exit.or(s.leader_status).or(own).unwrap_or(ExitStatus::Code(0));
+        (status, s.own_usage)
+    };
+    if let Some(node) = tree.nodes.get_mut(&process.pid) {
+        node.zombie = Some(Zombie { status, usage: total, comm });
+        node.uid = uid;
+        node.ppid_hooks.clear();
+    }
+    true
+}
+
+/// The process has no thread left: gives its children away, tells the terminal and the parent.
+fn end_process(machine: &Arc<Machine>, task: &Arc<Task>) {
+    let process = &task.process;
+    let pid = process.pid;
+    crate::time::process_exits(machine, process);
+    if process.is_init.load(Ordering::Relaxed) {
+        let status = machine.tree.lock().nodes.get(&pid).and_then(|n| n.zombie.as_ref().map(|z| z.status));
+        machine.request_end(End::InitExited(status.map_or(0, ExitStatus::shell_status)));
+        return;
+    }
+    crate::tty::leader_exits(machine, process);
+
+    let mut gone = Vec::new();
+    let mut tree = machine.tree.lock();
+    give_children_away(&mut tree, pid, &mut gone);
+    // The group may have lost the last member whose parent could continue it.
+    orphan_check(&tree, pid);
+    let told = notify_parent(&mut tree, pid, &mut gone);
+    drop(tree);
+    if let Some(parent) = told {
+        parent.child_wait.wake_all(0);
+    }
+    process.exit_wait.wake_all(0);
+    for node in gone {
+        node.process.exit_wait.wake_all(0);
+    }
+}
+
+/// Children go to the nearest subreaper, or to init (prctl(2)).
+fn give_children_away(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) {
+    let children = match tree.nodes.get_mut(&pid) {
+        Some(n) => std::mem::take(&mut n.children),
+        None => return,
+    };
+    if children.is_empty() {
+        return;
+    }
+    let heir = reaper(tree, pid);
+    for child in children {
+        tree.set_parent(child, heir);
+        let Some(node) = tree.nodes.get_mut(&child) else { continue };
+        // A child given to init reports as any other.
+        if node.exit_signal != 0 {
+            node.exit_signal = Signal::SIGCHLD.raw().cast_unsigned();
+        }
+        let process = node.process.clone();
+        if node.zombie.is_some() {
+            if let Some(p) = notify_parent(tree, child, gone) {
+                p.child_wait.wake_all(0);
+            }
+            continue;
+        }
+        for t in process.threads() {
+            let s = t.sched.lock().pdeath_signal;
+            if let Some(s) = Signal::new(i32::from(s)) {
+                signal::send_to_task(&t, SigInfo::user(s, pid, 0));
+            }
+        }
+        orphan_check(tree, child);
+    }
+}
+
+/// Who takes over the children of `pid`.
+fn reaper(tree: &Relations, pid: Pid) -> Pid {
+    let mut at = pid;
+    // The chain is as long as the tree is deep; it ends at init.
+    while let Some(node) = tree.nodes.get(&at) {
+        let parent = node.parent;
+        let Some(p) = tree.nodes.get(&parent) else { break };
+        if p.zombie.is_none() && p.process.state.lock().child_subreaper {
+            return parent;
+        }
+        at = parent;
+    }
+    1
+}
+
+/// Tells the group of `pid` SIGHUP and SIGCONT if nobody is left to continue its stopped members (setpgid(2)).
+fn orphan_check(tree: &Relations, pid: Pid) {
+    let Some(pgid) = tree.nodes.get(&pid).map(|n| n.pgid) else { return };
+    if !super::groups::is_orphaned(tree, pgid) || !super::groups::has_stopped(tree, pgid) {
+        return;
+    }
+    for p in tree.group(pgid) {
+        signal::send_to_process(&p, SigInfo::kernel(Signal::SIGHUP));
+        signal::send_to_process(&p, SigInfo::kernel(Signal::SIGCONT));
+    }
+}
+
+/// The siginfo that tells of an end.
+fn exit_info(signo: Signal, pid: Pid, uid: u32, z: &Zombie) -> SigInfo {
+    let (code, status) = match z.status {
+        ExitStatus::Code(c) => (CLD_EXITED, i32::from(c)),
+        ExitStatus::Signal { signo, core } => (if core { CLD_DUMPED } else { CLD_KILLED }, i32::from(signo)),
+    };
+    let ticks = |ns: u64| (ns / 10_000_000).cast_signed();
+    let fields =
+        SigFields::Chld { pid, uid, status, utime: ticks(z.usage.user_ns), stime: ticks(z.usage.system_ns) };
+    SigInfo::new(signo, code, fields)
+}
+
+/// Sends the exit signal of a zombie to its parent; the parent's queue is then to be woken. A parent that ignores
+/// SIGCHLD reaps at once: the node goes to `gone`.
+fn notify_parent(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) -> Option<Arc<Process>> {
+    let node = tree.nodes.get(&pid)?;
+    let zombie = node.zombie.clone()?;
+    let parent = tree.nodes.get(&node.parent)?.process.clone();
+    let signo = Signal::new(node.exit_signal.cast_signed());
+    let (uid, mut reap) = (node.uid, false);
+    if let Some(s) = signo {
+        let (ignored, no_wait) =
+            if s == Signal::SIGCHLD { signal::child_policy(&parent) } else { (false, false) };
+        reap = ignored || no_wait;
+        if !ignored {
+            signal::send_to_process(&parent, exit_info(s, pid, uid, &zombie));
+        }
+    }
+    if reap {
+        gone.extend(tree.forget(pid));
+    }
+    Some(parent)
+}
+
+/// Ends all other threads of the process and waits for them; the caller becomes the leader with its id (execve(2)).
+/// [`ERESTART`] if the process is being ended by another thread.
+pub fn kill_other_threads(cx: &mut TaskCx) -> Result<()> {
+    let me = cx.task.clone();
+    let process = me.process.clone();
+    let others: Vec<Arc<Task>> = {
+        let mut s = process.state.lock();
+        if s.group_exit.is_some() || s.exec_by.is_some() {
+            return Err(ERESTART);
+        }
+        if s.threads.len() == 1 && me.is_leader() {
+            return Ok(());
+        }
+        s.exec_by = Some(me.tid());
+        s.threads.iter().filter_map(Weak::upgrade).filter(|t| !Arc::ptr_eq(t, &me)).collect()
+    };
+    for t in &others {
+        t.dying.store(true, Ordering::SeqCst);
+        t.post(Work::EXIT);
+    }
+    drop(others);
+    let alone =
+        me.wait_killable(&process.child_wait, || (process.state.lock().threads.len() == 1).then_some(()));
+    let mut tree = me.machine.tree.lock();
+    let mut s = process.state.lock();
+    s.exec_by = None;
+    alone?;
+    s.leader_status = None;
+    drop(s);
+    if !me.is_leader() {
+        let old = me.tid();
+        tree.tasks.remove(&old);
+        me.set_tid(process.pid);
+        tree.tasks.insert(process.pid, me.clone());
+        if let Some(node) = tree.nodes.get_mut(&process.pid) {
+            for h in &mut node.ppid_hooks {
+                h.0 = process.pid;
+            }
+            me.exit_signal.store(node.exit_signal, Ordering::Relaxed);
+        }
+        drop(tree);
+        cx.update_fast_ids();
+    }
+    Ok(())
+}
+
+impl Machine {
+    /// Ends every task and waits until their guest threads are gone, for at most `patience`. True if they are.
+    pub fn end_tasks(&self, patience: Duration) -> bool {
+        if self.freezer.is_frozen() {
+            self.freezer.go(self);
+        }
+        let deadline =
+            self.clock.monotonic_ns().saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+        let waiter = Arc::new(ksync::Waiter::new());
+        waiter.attach();
+        let token = self.tree.idle.add(waiter.clone());
+        let done = loop {
+            waiter.clear();
+            if self.tree.contexts() == 0 {
+                break true;
+            }
+            if self.clock.monotonic_ns() >= deadline {
+                break false;
+            }
+            // Again each time: tasks may be born while others are ended.
+            for t in self.tree.tasks() {
+                t.process.group_exit(ExitStatus::Signal { signo: 9, core: false });
+                t.post(Work::EXIT);
+            }
+            waiter.park(Some(Duration::from_millis(20)));
+        };
+        self.tree.idle.remove(token);
+        done
+    }
 }

@@ -7,15 +7,19 @@
 //! Neighbours: [`crate::signal`] posts work to tasks, [`crate::mm`] and [`crate::vfs`] own what a task points at.
 
 pub mod clone;
+pub mod cpu_time;
 pub mod cred;
 pub mod cx;
 pub mod exec;
 pub mod exit;
 pub mod fs_context;
+pub mod groups;
+pub mod init;
 pub mod pool;
 pub mod process;
 pub mod run;
 pub mod tree;
+pub mod vfork;
 pub mod wait;
 pub mod work;
 
@@ -103,6 +107,10 @@ pub struct Task {
     pub dying: AtomicBool,
     /// Signal to the parent when this child ends (clone(2)); 0 for none; threads have none.
     pub exit_signal: AtomicU32,
+    /// Told when this task no longer runs on its parent's memory (vfork(2)).
+    pub(crate) vfork: Mutex<Option<Arc<vfork::Gate>>>,
+    /// Reads the host's account of this thread's processor time; `None` before its first run.
+    pub(crate) cpu_clock: Mutex<Option<Arc<dyn hal::CpuClock>>>,
     /// Parts owned by other rooms, each behind its own lock: parent-death signal, nice, affinity, timers slack.
     pub sched: Mutex<SchedParams>,
 }
@@ -180,6 +188,8 @@ impl Task {
             parked: AtomicBool::new(false),
             dying: AtomicBool::new(false),
             exit_signal: AtomicU32::new(p.exit_signal),
+            vfork: Mutex::new(locks::LEAF, None),
+            cpu_clock: Mutex::new(locks::LEAF, None),
             sched: Mutex::new(locks::LEAF, p.sched),
         })
     }
@@ -302,6 +312,37 @@ impl Task {
         for (q, t) in queues.iter().zip(tokens) {
             q.remove(t);
         }
+        result
+    }
+
+    /// Waits like [`Task::wait_on`] but through signals and stops; a freeze of the machine parks it in between. For the few
+    /// waits that cannot be begun again (vfork(2), exec by a thread). [`ERESTART`] if the task is to end.
+    pub fn wait_killable<T>(&self, queue: &WaitQueue, mut try_op: impl FnMut() -> Option<T>) -> Result<T> {
+        if let Some(v) = try_op() {
+            return Ok(v);
+        }
+        ksync::assert_no_locks_held("wait");
+        let token = queue.add(self.waiter.clone());
+        let before = self.run_state();
+        if before == RunState::Running {
+            self.set_run_state(RunState::Sleeping);
+        }
+        let result = loop {
+            self.waiter.clear();
+            if let Some(v) = try_op() {
+                break Ok(v);
+            }
+            if self.work().contains(Work::EXIT) {
+                break Err(ERESTART);
+            }
+            if self.work().contains(Work::FREEZE) {
+                self.machine.freezer.park(self);
+                continue;
+            }
+            self.waiter.park(None);
+        };
+        self.set_run_state(before);
+        queue.remove(token);
         result
     }
 

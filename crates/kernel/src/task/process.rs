@@ -2,13 +2,13 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicBool, AtomicU64},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use abi::signal::SigInfo;
 use ksync::{Mutex, RwLock, WaitQueue};
 
-use super::{Pid, Task};
+use super::{Pid, Task, Work};
 use crate::{
     locks,
     signal::{ProcessSignals, SignalActions},
@@ -58,6 +58,18 @@ pub struct Usage {
     pub preemptions: u64,
 }
 
+impl std::ops::AddAssign<&Usage> for Usage {
+    fn add_assign(&mut self, o: &Usage) {
+        self.user_ns += o.user_ns;
+        self.system_ns += o.system_ns;
+        self.max_rss_kib = self.max_rss_kib.max(o.max_rss_kib);
+        self.minor_faults += o.minor_faults;
+        self.major_faults += o.major_faults;
+        self.waits += o.waits;
+        self.preemptions += o.preemptions;
+    }
+}
+
 /// Job-control state, reported by `wait` with WUNTRACED and WCONTINUED.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum JobState {
@@ -76,6 +88,16 @@ pub struct ProcessState {
     pub job: JobState,
     /// A stop or continue that the parent has not been told of by `wait`.
     pub job_report: Option<JobState>,
+    /// A change of `job` that the parent has not been signalled yet; a thread of the process does it.
+    pub(crate) job_notify: Option<JobState>,
+    /// Threads that stand stopped.
+    pub(crate) stopped: usize,
+    /// How the leader ended, while other threads live on.
+    pub(crate) leader_status: Option<ExitStatus>,
+    /// A thread that execs and waits for the others to end.
+    pub(crate) exec_by: Option<Pid>,
+    /// Signals that came by force: init's protection is off.
+    pub(crate) forced: bool,
     /// The process has replaced its image since fork (setpgid(2) EACCES rule).
     pub did_exec: bool,
     pub own_usage: Usage,
@@ -104,6 +126,8 @@ pub struct Process {
     pub exec_generation: AtomicU64,
     /// init of its pid namespace: signals without a handler do not kill it, its end ends the machine.
     pub is_init: AtomicBool,
+    /// Woken when a signal becomes pending for the process or one of its threads (signalfd).
+    pub signal_wait: Arc<WaitQueue>,
     /// Woken when the process becomes a zombie or is reaped (pidfd).
     pub exit_wait: Arc<WaitQueue>,
 }
@@ -125,6 +149,11 @@ impl Process {
                     group_exit: None,
                     job: JobState::Running,
                     job_report: None,
+                    job_notify: None,
+                    stopped: 0,
+                    leader_status: None,
+                    exec_by: None,
+                    forced: false,
                     did_exec: false,
                     own_usage: Usage::default(),
                     children_usage: Usage::default(),
@@ -138,12 +167,29 @@ impl Process {
             child_wait: WaitQueue::new(),
             stop_wait: WaitQueue::new(),
             tty: Mutex::new(locks::LEAF, tty),
-            timers: Mutex::new(locks::TIMERS, crate::time::ProcessTimers::default()),
+            timers: Mutex::new(locks::PROCESS_TIMERS, crate::time::ProcessTimers::default()),
             start_ns,
             exec_generation: AtomicU64::new(0),
             is_init: AtomicBool::new(false),
+            signal_wait: Arc::new(WaitQueue::new()),
             exit_wait: Arc::new(WaitQueue::new()),
         })
+    }
+
+    /// Ends the whole process with `status`, unless its end is decided already.
+    pub fn group_exit(&self, status: ExitStatus) {
+        let threads: Vec<Arc<Task>> = {
+            let mut s = self.state.lock();
+            if s.group_exit.is_some() {
+                return;
+            }
+            s.group_exit = Some(status);
+            s.threads.iter().filter_map(Weak::upgrade).collect()
+        };
+        for t in threads {
+            t.dying.store(true, Ordering::SeqCst);
+            t.post(Work::EXIT);
+        }
     }
 
     /// Live threads now.

@@ -36,7 +36,7 @@ pub trait Dispatch: Send + Sync {
 /// Runs a task until it ends. Called on the host thread that becomes the task's.
 pub fn run_task(mut cx: TaskCx) {
     cx.task.waiter.attach();
-    cx.task.set_kicker(Some(cx.ctx.kicker()));
+    cx.attach_context();
     let machine = cx.task.machine.clone();
     let dispatch = machine.dispatch.clone();
     // Work may have been posted before the kicker was known.
@@ -149,6 +149,7 @@ fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
 impl TaskCx {
     /// Takes over what other tasks changed for this one.
     fn refresh(&mut self) {
+        self.sample_cpu_time();
         if let Some(f) = self.task.files() {
             self.files = f;
         }

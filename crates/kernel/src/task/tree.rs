@@ -5,10 +5,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use ksync::{Mutex, MutexGuard};
+use ksync::{Mutex, MutexGuard, WaitQueue};
 
 use super::{
     Pid, Process, Task,
@@ -33,7 +36,12 @@ pub struct Node {
     pub exit_signal: u32,
     /// Real user id at the end or now (for SIGCHLD's si_uid and kill permission of zombies).
     pub uid: u32,
+    /// Updates the parent id that the stub of each thread answers (by thread id).
+    pub(super) ppid_hooks: Vec<(Pid, PpidHook)>,
 }
+
+/// Tells a stub its task's new parent.
+pub(super) type PpidHook = Arc<dyn Fn(u32) + Send + Sync>;
 
 /// What is left of an ended process.
 #[derive(Clone, Debug)]
@@ -51,11 +59,17 @@ pub struct Relations {
     pub pid_max: Pid,
     /// Tasks ever created (for /proc/stat `processes`).
     pub forks: u64,
+    /// Tasks per real user (RLIMIT_NPROC).
+    per_user: HashMap<u32, u32>,
 }
 
 /// The machine's tasks.
 pub struct TaskTree {
     inner: Mutex<Relations>,
+    /// Tasks whose guest thread still exists: outlives the task's entry by the time its end takes.
+    contexts: AtomicUsize,
+    /// Woken when `contexts` falls to 0.
+    pub(super) idle: WaitQueue,
 }
 
 impl Default for TaskTree {
@@ -69,8 +83,11 @@ impl Default for TaskTree {
                     next_pid: 1,
                     pid_max: PID_MAX_DEFAULT,
                     forks: 0,
+                    per_user: HashMap::new(),
                 },
             ),
+            contexts: AtomicUsize::new(0),
+            idle: WaitQueue::new(),
         }
     }
 }
@@ -88,6 +105,28 @@ impl TaskTree {
     /// All live tasks now.
     pub fn tasks(&self) -> Vec<Arc<Task>> {
         self.lock().tasks.values().cloned().collect()
+    }
+    /// Guest threads that exist now, ending ones included.
+    pub fn contexts(&self) -> usize {
+        self.contexts.load(Ordering::SeqCst)
+    }
+    pub(super) fn context_born(&self) {
+        self.contexts.fetch_add(1, Ordering::SeqCst);
+    }
+    pub(super) fn context_gone(&self) {
+        if self.contexts.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.idle.wake_all(0);
+        }
+    }
+    /// The parent's process id as getppid(2) tells it; 0 for init.
+    pub fn ppid(&self, pid: Pid) -> Pid {
+        self.lock().nodes.get(&pid).map_or(0, |n| n.parent)
+    }
+    pub fn pgid(&self, pid: Pid) -> Option<Pid> {
+        self.lock().nodes.get(&pid).map(|n| n.pgid)
+    }
+    pub fn sid(&self, pid: Pid) -> Option<Pid> {
+        self.lock().nodes.get(&pid).map(|n| n.sid)
     }
 }
 
@@ -107,6 +146,47 @@ impl Relations {
     fn id_in_use(&self, id: Pid) -> bool {
         // Ids wrap only after pid_max forks; before that no group can have a fresh id.
         self.forks >= self.pid_max as u64 && self.nodes.values().any(|n| n.pgid == id || n.sid == id)
+    }
+
+    /// Counts a task of a real user.
+    pub(super) fn user_enter(&mut self, uid: u32) {
+        *self.per_user.entry(uid).or_insert(0) += 1;
+    }
+    /// Takes a task of a real user out of the count.
+    pub(super) fn user_leave(&mut self, uid: u32) {
+        if let Some(n) = self.per_user.get_mut(&uid) {
+            *n -= 1;
+            if *n == 0 {
+                self.per_user.remove(&uid);
+            }
+        }
+    }
+    /// Tasks of a real user.
+    pub fn user_tasks(&self, uid: u32) -> u32 {
+        self.per_user.get(&uid).copied().unwrap_or(0)
+    }
+
+    /// Moves a process below another parent and tells its stubs.
+    pub(super) fn set_parent(&mut self, child: Pid, parent: Pid) {
+        let Some(node) = self.nodes.get_mut(&child) else { return };
+        node.parent = parent;
+        for (_, hook) in &node.ppid_hooks {
+            hook(parent.cast_unsigned());
+        }
+        if let Some(p) = self.nodes.get_mut(&parent) {
+            p.children.push(child);
+        }
+    }
+
+    /// Removes an ended process for good. Its children have been given away.
+    pub(super) fn forget(&mut self, pid: Pid) -> Option<Node> {
+        let node = self.nodes.remove(&pid)?;
+        if let Some(p) = self.nodes.get_mut(&node.parent)
+            && let Some(i) = p.children.iter().position(|c| *c == pid)
+        {
+            p.children.swap_remove(i);
+        }
+        Some(node)
     }
 
     /// Processes of a group, zombies included.

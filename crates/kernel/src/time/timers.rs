@@ -95,20 +95,3 @@ impl Timers {
         self.waiter.notify();
     }
 }
-
-/// Timers of one process: ITIMER_REAL and the CPU timers, alarm, POSIX timers.
-#[derive(Default)]
-pub struct ProcessTimers {
-    pub itimers: [Itimer; 3],
-    pub posix: BTreeMap<i32, Arc<dyn std::any::Any + Send + Sync>>,
-    pub next_id: i32,
-}
-
-/// setitimer(2) state.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Itimer {
-    /// Absolute deadline, 0 if off.
-    pub deadline_ns: u64,
-    pub interval_ns: u64,
-    pub armed: Option<TimerId>,
-}

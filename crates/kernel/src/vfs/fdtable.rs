@@ -26,6 +26,12 @@ impl Default for FdTable {
 }
 
 impl FdTable {
+    /// A copy for a new process; the open files are shared.
+    pub fn fork(&self) -> Arc<FdTable> {
+        let slots = self.slots.lock().clone();
+        Arc::new(FdTable { slots: Mutex::new(locks::FILES, slots) })
+    }
+
     /// The open file of a descriptor; EBADF.
     pub fn get(&self, fd: i32) -> Result<Arc<File>> {
         let slots = self.slots.lock();

@@ -1,0 +1,67 @@
+//! Signals that an instruction of the task raised: they cannot be blocked or ignored.
+
+use std::sync::atomic::Ordering;
+
+use abi::{
+    SigAction, SigInfo, Signal,
+    signal::{SI_KERNEL, SIG_DFL, SIG_IGN, SigFields},
+};
+use hal::Exception;
+
+use super::signals_changed;
+use crate::task::{TaskCx, process::ExitStatus};
+
+/// Queues a signal for the running task that it cannot escape: one that is blocked or ignored gets its default action,
+/// as it does with `to_default`.
+pub(super) fn force(cx: &mut TaskCx, info: SigInfo, to_default: bool) {
+    let Some(s) = info.signal() else { return };
+    let task = &cx.task;
+    let process = &task.process;
+    let actions = process.actions.read().clone();
+    let handler = actions.get(s).handler;
+    let blocked = task.signals.lock().mask.has(s);
+    if to_default || blocked || handler == SIG_IGN {
+        actions.set(s, SigAction::default());
+    }
+    if actions.get(s).handler == SIG_DFL {
+        process.state.lock().forced = true;
+    }
+    {
+        let mut own = task.signals.lock();
+        own.mask.remove(s);
+        own.pending.push(s, info);
+    }
+    signals_changed(task);
+}
+
+/// The signal of a memory fault or trap with the given code and address.
+pub fn force_fault(cx: &mut TaskCx, s: Signal, code: i32, addr: u64, e: &Exception) {
+    cx.last_fault = Some(*e);
+    let info = if code == SI_KERNEL {
+        SigInfo::new(s, code, SigFields::Fault { addr: 0 })
+    } else {
+        SigInfo::fault(s, code, addr)
+    };
+    force(cx, info, false);
+}
+
+/// Turns a processor exception into its signal.
+pub fn force_exception(cx: &mut TaskCx, e: &Exception) {
+    let s = Signal::new(i32::from(e.signo)).unwrap_or(Signal::SIGSEGV);
+    // Only memory faults have an address of their own; the others tell where the instruction is (sigaction(2)).
+    let addr = match s {
+        Signal::SIGSEGV | Signal::SIGBUS => e.addr,
+        _ => cx.ctx.regs().rip,
+    };
+    force_fault(cx, s, e.code, addr, e);
+}
+
+/// The stub has died below the task: its process ends.
+pub fn stub_died(cx: &mut TaskCx, signo: u8) {
+    let signo = if signo == 0 { 9 } else { signo };
+    if !cx.task.dying.load(Ordering::SeqCst) {
+        cx.task.process.state.lock().forced = true;
+    }
+    cx.task.process.group_exit(ExitStatus::Signal { signo, core: false });
+    cx.exiting = true;
+}
