@@ -1,0 +1,211 @@
+//! Frames per second between two ports: our uml_switch and the original one, measured by the same client in one
+//! run, taking turns.
+//!
+//! `cargo bench -p uml-switch --bench throughput -- [--seconds S] [--rounds N] [--ours PATH] [--original PATH] [--size BYTES]`
+//!
+//! The client offers frames as fast as the switch takes them (it waits when the switch's queue is full) on one
+//! port and counts what arrives at the other. `direct` is the client alone, without a switch: the ceiling.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use host_linux::dgram::{Addr, BATCH, RecvBatch, send_batch};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+const MAC_A: [u8; 6] = [0xfe, 0xfd, 0, 0, 0, 1];
+const MAC_B: [u8; 6] = [0xfe, 0xfd, 0, 0, 0, 2];
+
+/// One end of the measurement: a data socket, and where its frames go.
+struct Port {
+    data: UnixDatagram,
+    peer: Addr,
+    _control: Option<UnixStream>,
+}
+
+fn bound(tag: &str) -> (UnixDatagram, Addr) {
+    let mut name = format!("uml-switch-bench-{}-{tag}", std::process::id()).into_bytes();
+    name.resize(107, 0);
+    let socket =
+        UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).expect("name")).expect("bind");
+    let mut raw = vec![1, 0, 0];
+    raw.extend_from_slice(&name);
+    (socket, Addr::new(&raw).expect("address"))
+}
+
+/// Joins the switch at `control` with a version 3 request.
+fn join(control: &Path, tag: &str) -> Port {
+    let (data, addr) = bound(tag);
+    let mut stream = UnixStream::connect(control).expect("connect to the switch");
+    let mut request = Vec::new();
+    for word in [0xfeed_face_u32, 3, 0] {
+        request.extend_from_slice(&word.to_ne_bytes());
+    }
+    request.extend_from_slice(addr.as_bytes());
+    stream.write_all(&request).expect("request");
+    let mut reply = [0; 110];
+    stream.read_exact(&mut reply).expect("reply");
+    connect(&data, &reply);
+    Port { data, peer: Addr::new(&reply).expect("address"), _control: Some(stream) }
+}
+
+/// Connects, so that poll(2) tells when the other side has room.
+fn connect(data: &UnixDatagram, raw: &[u8]) {
+    let addr = SocketAddr::from_abstract_name(&raw[3..]).expect("abstract address");
+    data.connect_addr(&addr).expect("connect data socket");
+}
+
+fn frame(size: usize, to: [u8; 6], from: [u8; 6]) -> Vec<u8> {
+    let mut frame = vec![0x5a; size.max(14)];
+    frame[..6].copy_from_slice(&to);
+    frame[6..12].copy_from_slice(&from);
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    frame
+}
+
+/// Frames offered and arrived, per second.
+fn measure(a: &Port, b: &Port, size: usize, time: Duration) -> (f64, f64) {
+    let hello = frame(64, [0xff; 6], MAC_B);
+    send_batch(b.data.as_fd(), &[(&hello, &b.peer)]).expect("announce b");
+    std::thread::sleep(Duration::from_millis(100));
+    let stop = Arc::new(AtomicBool::new(false));
+    let data = b.data.try_clone().expect("clone");
+    let done = stop.clone();
+    let receiver = std::thread::spawn(move || {
+        let mut batch = RecvBatch::new(BATCH, 2048);
+        let mut got = 0u64;
+        let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        while !done.load(Ordering::Relaxed) {
+            batch.clear();
+            match batch.recv(data.as_fd()) {
+                Ok(n) => {
+                    got += (0..n).filter(|&i| batch.get(i).0.get(..6) == Some(&MAC_B)).count() as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    let _ = poll(&mut [PollFd::new(&data, PollFlags::IN)], Some(&wait));
+                }
+                Err(e) => panic!("receive: {e}"),
+            }
+        }
+        got
+    });
+    let payload = frame(size, MAC_B, MAC_A);
+    let batch: Vec<(&[u8], &Addr)> = (0..BATCH).map(|_| (&payload[..], &a.peer)).collect();
+    let start = Instant::now();
+    let mut sent = 0u64;
+    while start.elapsed() < time {
+        match send_batch(a.data.as_fd(), &batch) {
+            Ok(n) => sent += n as u64,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+                let _ = poll(&mut [PollFd::new(&a.data, PollFlags::OUT)], Some(&wait));
+            }
+            Err(e) => panic!("send: {e}"),
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    stop.store(true, Ordering::Relaxed);
+    let got = receiver.join().expect("receiver");
+    (sent as f64 / seconds, got as f64 / seconds)
+}
+
+fn spawn(program: &Path, control: &Path) -> Child {
+    let child = Command::new(program)
+        .arg("-unix")
+        .arg(control)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+    let start = Instant::now();
+    while UnixStream::connect(control).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(5), "{} does not answer", program.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child
+}
+
+fn run(program: &Path, size: usize, time: Duration, round: usize) -> (f64, f64) {
+    let control = std::env::temp_dir().join(format!("uml-switch-bench-{}.ctl", std::process::id()));
+    let mut child = spawn(program, &control);
+    let a = join(&control, &format!("a{round}"));
+    let b = join(&control, &format!("b{round}"));
+    let result = measure(&a, &b, size, time);
+    let _ = child.kill();
+    let _ = child.wait();
+    let _ = std::fs::remove_file(&control);
+    result
+}
+
+fn direct(size: usize, time: Duration, round: usize) -> (f64, f64) {
+    let (a, a_addr) = bound(&format!("da{round}"));
+    let (b, b_addr) = bound(&format!("db{round}"));
+    connect(&a, b_addr.as_bytes());
+    connect(&b, a_addr.as_bytes());
+    let a = Port { data: a, peer: b_addr, _control: None };
+    let b = Port { data: b, peer: a_addr, _control: None };
+    measure(&a, &b, size, time)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let mut seconds = 2.0;
+    let mut rounds = 5;
+    let mut original = PathBuf::from("/usr/bin/uml_switch");
+    let mut ours = PathBuf::from(env!("CARGO_BIN_EXE_uml_switch"));
+    let mut sizes = vec![1514, 64];
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
+        match arg.as_str() {
+            "--seconds" => seconds = value().parse().expect("seconds"),
+            "--rounds" => rounds = value().parse().expect("rounds"),
+            "--original" => original = value().into(),
+            "--ours" => ours = value().into(),
+            "--size" => sizes = vec![value().parse().expect("size")],
+            "--bench" => {}
+            other => panic!("unknown argument {other}"),
+        }
+    }
+    let time = Duration::from_secs_f64(seconds);
+    let have_original = original.exists();
+    if !have_original {
+        println!("{} is not there (package uml-utilities): no comparison", original.display());
+    }
+    for size in sizes {
+        let (mut new, mut old, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..rounds {
+            let (sent, got) = run(&ours, size, time, round * 2);
+            print!("{size:5} bytes, round {round}: ours {got:9.0}/s of {sent:9.0}");
+            new.push(got);
+            if have_original {
+                let (sent, got) = run(&original, size, time, round * 2 + 1);
+                print!("   original {got:9.0}/s of {sent:9.0}");
+                old.push(got);
+            }
+            let (_, got) = direct(size, time / 4, round);
+            println!("   direct {got:9.0}/s");
+            alone.push(got);
+        }
+        let (new, alone) = (median(new), median(alone));
+        print!("{size:5} bytes, median: ours {new:.0} frames/s ({:.2} Gbit/s)", new * size as f64 * 8e-9);
+        if have_original {
+            let old = median(old);
+            print!(", original {old:.0}, ratio {:.2}", new / old);
+        }
+        println!(", direct {alone:.0}");
+    }
+}

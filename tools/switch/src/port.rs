@@ -1,0 +1,116 @@
+//! A port: one client, or the tap device.
+
+use std::collections::VecDeque;
+use std::os::unix::net::UnixDatagram;
+use std::rc::Rc;
+use std::time::Duration;
+
+use host_linux::dgram::Addr;
+use switchproto::shape::Line;
+
+/// Frames that may wait for a client whose queue is full.
+pub const BACKLOG_MAX: usize = 1024;
+
+/// Shortest and longest time between two tries to deliver a backlog.
+pub const RETRY_MIN: Duration = Duration::from_micros(10);
+/// See [`RETRY_MIN`].
+pub const RETRY_MAX: Duration = Duration::from_millis(10);
+
+/// From this time between two tries on, a port gets a socket of its own to send through.
+pub const OWN_AFTER: Duration = Duration::from_millis(1);
+
+/// A client that takes nothing for so long loses its backlog.
+pub const STUCK: Duration = Duration::from_secs(1);
+
+/// A client whose data socket is gone for so long is dead.
+pub const REFUSED: Duration = Duration::from_secs(5);
+
+/// What a port counts. "In" is what the switch got from the client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    /// Frames from the client.
+    pub in_frames: u64,
+    /// Their bytes.
+    pub in_bytes: u64,
+    /// Frames delivered to it.
+    pub out_frames: u64,
+    /// Their bytes.
+    pub out_bytes: u64,
+    /// Frames dropped because the client did not take them.
+    pub full: u64,
+    /// Frames lost on purpose.
+    pub lost: u64,
+    /// Frames dropped by the rate limit.
+    pub overrun: u64,
+    /// Frames that could not be delivered for another reason.
+    pub errors: u64,
+}
+
+/// What is behind a port.
+#[derive(Debug)]
+pub enum Link {
+    /// The tap device.
+    Tap,
+    /// A client: its data socket, and the control connection that keeps the port open.
+    Client {
+        /// Where its frames go.
+        addr: Addr,
+        /// The control connection.
+        connection: u64,
+    },
+}
+
+/// A port of the switch.
+#[derive(Debug)]
+pub struct Port {
+    /// Tells this port from others that had its number before.
+    pub serial: u64,
+    /// What is behind it.
+    pub link: Link,
+    /// Whether it reaches only ports that are not isolated.
+    pub isolated: bool,
+    /// The line to the client.
+    pub line: Line,
+    /// What waits because the client's queue is full.
+    pub backlog: VecDeque<Rc<[u8]>>,
+    /// Time to the next try.
+    pub retry: Duration,
+    /// A second way to the client. What clients have not read is charged to the socket it came through, so a few
+    /// that read nothing can fill the data socket's send buffer; then the others are served through their own.
+    pub own: Option<UnixDatagram>,
+    /// Whether the own socket is the one in use.
+    pub via_own: bool,
+    /// The client takes frames from the data socket only (it is connected to it).
+    pub own_refused: bool,
+    /// Since when the backlog does not move.
+    pub stuck: Option<Duration>,
+    /// Since when nobody is at the client's address.
+    pub refused: Option<Duration>,
+    /// What went through.
+    pub counters: Counters,
+}
+
+impl Port {
+    /// A new port.
+    pub fn new(serial: u64, link: Link) -> Port {
+        Port {
+            serial,
+            link,
+            isolated: false,
+            line: Line::default(),
+            backlog: VecDeque::new(),
+            retry: RETRY_MIN,
+            own: None,
+            via_own: false,
+            own_refused: false,
+            stuck: None,
+            refused: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Whether frames must queue behind others.
+    pub fn is_blocked(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+}

@@ -1,0 +1,452 @@
+//! The one loop of the switch: control connections, frames, timers, signals.
+//!
+//! Frames have the fast way: while they come, the data socket is read again and again without asking epoll(7),
+//! which is consulted every [`ROUNDS`] rounds; and for a moment after the last frame the loop looks again instead
+//! of sleeping, because waking a sleeping processor takes longer than carrying fifty frames.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use host_linux::dgram::{Addr, RecvBatch};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use switchproto::request::{DESCRIPTION_MAX, REQUEST_MAX};
+use switchproto::{Progress, Request, SockAddr, Version};
+
+use crate::fabric::{COLLECT, FRAME_MAX, Fabric};
+use crate::log::Log;
+use crate::manage::Session;
+
+/// Rounds on the fast way between two looks at everything else.
+const ROUNDS: u32 = 16;
+
+/// Frames found at once that make a stream.
+const FLOW: usize = 8;
+
+/// How long a pause between the frames of a stream may be for them to be carried together.
+const LINGER: Duration = Duration::from_micros(10);
+
+/// A control connection has so long to make its request.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two sweeps of the MAC table and the waiting connections.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// Frames taken from the tap device before others get their turn.
+const TAP_FRAMES: usize = 64;
+
+const CONTROL: u64 = 0;
+const DATA: u64 = 1;
+const MANAGE: u64 = 2;
+const SIGNALS: u64 = 3;
+const STDIN: u64 = 4;
+const TAP: u64 = 5;
+const FIRST_CONNECTION: u64 = 16;
+
+enum Connection {
+    /// Has not yet asked for a port.
+    Waiting { stream: UnixStream, bytes: Vec<u8>, since: Duration },
+    /// Keeps a port open.
+    Port { stream: UnixStream, number: u32 },
+    /// Talks to the management.
+    Session(Session),
+}
+
+/// Everything the loop works on.
+pub struct Server {
+    /// The switch.
+    pub fabric: Fabric,
+    /// Its messages.
+    pub log: Log,
+    epoll: rustix::fd::OwnedFd,
+    control: UnixListener,
+    manage: Option<UnixListener>,
+    /// Address of the data socket, as clients get it.
+    reply: SockAddr,
+    connections: HashMap<u64, Connection>,
+    next: u64,
+    /// Given up for a moment to turn a client away when descriptors run out.
+    spare: Option<File>,
+    start: Instant,
+    busy_poll: Duration,
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// This signal came.
+    Signal(i32),
+    /// The terminal is gone.
+    Stdin,
+}
+
+/// What makes up a server.
+pub struct Parts {
+    /// The switch.
+    pub fabric: Fabric,
+    /// Its messages.
+    pub log: Log,
+    /// Where clients ask for ports.
+    pub control: UnixListener,
+    /// Where commands come in.
+    pub manage: Option<UnixListener>,
+    /// Address of the data socket.
+    pub reply: SockAddr,
+    /// How long to look for frames before sleeping.
+    pub busy_poll: Duration,
+}
+
+impl Server {
+    /// Gets everything ready for [`run`](Self::run).
+    ///
+    /// # Errors
+    /// Of epoll_create(2) and epoll_ctl(2).
+    pub fn new(parts: Parts) -> io::Result<Server> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let server = Server {
+            fabric: parts.fabric,
+            log: parts.log,
+            epoll,
+            control: parts.control,
+            manage: parts.manage,
+            reply: parts.reply,
+            connections: HashMap::new(),
+            next: FIRST_CONNECTION,
+            spare: File::open("/dev/null").ok(),
+            start: Instant::now(),
+            busy_poll: parts.busy_poll,
+        };
+        server.watch(server.control.as_fd(), CONTROL, EventFlags::IN)?;
+        server.watch(server.fabric.data().as_fd(), DATA, EventFlags::IN)?;
+        if let Some(listener) = &server.manage {
+            server.watch(listener.as_fd(), MANAGE, EventFlags::IN)?;
+        }
+        if let Some(tap) = server.fabric.tap() {
+            server.watch(tap.as_fd(), TAP, EventFlags::IN)?;
+        }
+        Ok(server)
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, token: u64, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)?)
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Switches until a signal comes through `signals`, or the end of standard input if that is a terminal.
+    ///
+    /// # Errors
+    /// When epoll(7) fails.
+    pub fn run(&mut self, signals: &nix::sys::signalfd::SignalFd) -> io::Result<End> {
+        self.watch(signals.as_fd(), SIGNALS, EventFlags::IN)?;
+        if rustix::termios::isatty(io::stdin()) {
+            // Edge-triggered: input that belongs to another job must not keep the loop awake.
+            self.watch(io::stdin().as_fd(), STDIN, EventFlags::IN | EventFlags::ET)?;
+        }
+        let mut batch = RecvBatch::new(COLLECT, FRAME_MAX);
+        let mut events: Vec<Event> = Vec::with_capacity(64);
+        let mut swept = self.now();
+        let mut last_frame: Option<Duration> = None;
+        let mut flow = false;
+        loop {
+            for _ in 0..ROUNDS {
+                let now = self.now();
+                self.fabric.run_timers(now);
+                match self.collect(&mut batch, &mut flow) {
+                    Ok(()) => {
+                        last_frame = Some(now);
+                        self.fabric.receive(&batch, now, &self.log);
+                    }
+                    Err(e) => {
+                        if !matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+                            self.log.warn(format!("data socket: {e}"));
+                        }
+                        if !self.is_busy(last_frame, now) {
+                            break;
+                        }
+                        rustix::thread::sched_yield();
+                    }
+                }
+            }
+            let now = self.now();
+            let busy = self.is_busy(last_frame, now);
+            let sleep = if busy {
+                Duration::ZERO
+            } else {
+                let timer = self.fabric.next_timer().unwrap_or(Duration::MAX);
+                timer.min(swept + SWEEP).saturating_sub(now)
+            };
+            let timeout = Timespec {
+                tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(1),
+                tv_nsec: i64::from(sleep.subsec_nanos()),
+            };
+            events.clear();
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+            for event in &events {
+                let flags = event.flags;
+                match event.data.u64() {
+                    CONTROL => self.accept(false),
+                    MANAGE => self.accept(true),
+                    DATA => {}
+                    TAP => self.read_tap(),
+                    SIGNALS => {
+                        if let Ok(Some(info)) = signals.read_signal() {
+                            return Ok(End::Signal(info.ssi_signo as i32));
+                        }
+                    }
+                    STDIN => {
+                        if self.terminal_is_gone() {
+                            return Ok(End::Stdin);
+                        }
+                    }
+                    id => self.serve(id, flags),
+                }
+            }
+            for id in self.fabric.take_dead() {
+                self.log.say("Nobody at a client's address, closing its port");
+                self.close(id);
+            }
+            let now = self.now();
+            if now - swept >= SWEEP {
+                swept = now;
+                self.sweep(now);
+            }
+        }
+    }
+
+    /// Reads what is waiting. In a stream of frames (`flow`) it looks a little longer, so that the sender need not
+    /// go to sleep and what was read can go out together.
+    fn collect(&self, batch: &mut RecvBatch, flow: &mut bool) -> io::Result<()> {
+        let socket = self.fabric.data().as_fd();
+        batch.clear();
+        batch.recv(socket)?;
+        let mut empty_since = None;
+        while *flow && batch.len() < COLLECT {
+            if batch.recv(socket).is_ok() {
+                empty_since = None;
+                continue;
+            }
+            let now = self.now();
+            if now - *empty_since.get_or_insert(now) > LINGER {
+                break;
+            }
+        }
+        *flow = batch.len() >= FLOW && self.busy_poll > Duration::ZERO;
+        Ok(())
+    }
+
+    fn is_busy(&self, last_frame: Option<Duration>, now: Duration) -> bool {
+        last_frame.is_some_and(|last| now.saturating_sub(last) < self.busy_poll)
+    }
+
+    fn sweep(&mut self, now: Duration) {
+        self.fabric.sweep(now, &self.log);
+        let late: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| matches!(c, Connection::Waiting { since, .. } if now - *since > PATIENCE))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in late {
+            self.fabric.stats.bad_requests += 1;
+            self.close(id);
+        }
+        if self.spare.is_none() {
+            self.spare = File::open("/dev/null").ok();
+        }
+    }
+
+    fn accept(&mut self, manage: bool) {
+        // No more than the listen backlog at a time, so that frames get their turn.
+        for _ in 0..128 {
+            let listener = if manage { self.manage.as_ref() } else { Some(&self.control) };
+            let Some(listener) = listener else { return };
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    if let Err(e) = self.adopt(stream, manage) {
+                        self.log.warn(format!("cannot serve a client: {e}"));
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) => {
+                    if matches!(e.raw_os_error(), Some(libc_emfile::EMFILE | libc_emfile::ENFILE)) {
+                        // Turn the client away with the spare descriptor rather than leave it waiting.
+                        self.spare = None;
+                        let turned_away = listener.accept().is_ok();
+                        self.spare = File::open("/dev/null").ok();
+                        self.log.warn("too many open files: a client is turned away");
+                        if turned_away {
+                            continue;
+                        }
+                    } else if e.kind() == io::ErrorKind::Interrupted {
+                        continue;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, stream: UnixStream, manage: bool) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let id = self.next;
+        let flags = EventFlags::IN | EventFlags::RDHUP;
+        self.watch(stream.as_fd(), id, flags)?;
+        self.next += 1;
+        let connection = if manage {
+            Connection::Session(Session::new(stream))
+        } else {
+            Connection::Waiting { stream, bytes: Vec::new(), since: self.now() }
+        };
+        self.connections.insert(id, connection);
+        Ok(())
+    }
+
+    fn serve(&mut self, id: u64, flags: EventFlags) {
+        let keep = match self.connections.get_mut(&id) {
+            None => return,
+            Some(Connection::Waiting { .. }) => self.read_request(id),
+            Some(Connection::Port { stream, .. }) => {
+                let mut byte = [0; 1];
+                match stream.read(&mut byte) {
+                    Ok(0) => self.log.say("Disconnect"),
+                    Ok(_) => {
+                        self.fabric.stats.bad_requests += 1;
+                        self.log.say("Bad request");
+                    }
+                    Err(e) if is_for_later(&e) => return,
+                    Err(_) => self.log.say("Disconnect"),
+                }
+                false
+            }
+            Some(Connection::Session(session)) => {
+                let now = self.start.elapsed();
+                let keep = session.serve(&mut self.fabric, now);
+                for connection in session.take_kicked() {
+                    self.close(connection);
+                }
+                if keep {
+                    self.watch_session(id);
+                }
+                keep && !flags.contains(EventFlags::ERR)
+            }
+        };
+        if !keep {
+            self.close(id);
+        }
+    }
+
+    /// Waits for room when a session has more to say, for commands otherwise.
+    fn watch_session(&mut self, id: u64) {
+        if let Some(Connection::Session(session)) = self.connections.get(&id) {
+            let flags =
+                if session.has_output() { EventFlags::OUT } else { EventFlags::IN | EventFlags::RDHUP };
+            let changed = epoll::modify(&self.epoll, session.stream(), EventData::new_u64(id), flags);
+            if changed.is_err() {
+                self.close(id);
+            }
+        }
+    }
+
+    /// Reads what a client sent and gives it its port when the request is complete; false closes.
+    fn read_request(&mut self, id: u64) -> bool {
+        let Some(Connection::Waiting { stream, bytes, .. }) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        let mut piece = [0; REQUEST_MAX + 1];
+        match stream.read(&mut piece) {
+            Ok(0) => return false,
+            Ok(n) => bytes.extend_from_slice(&piece[..n]),
+            Err(e) if is_for_later(&e) => return true,
+            Err(_) => return false,
+        }
+        let (request, used) = match Request::parse(bytes) {
+            Ok(Progress::Partial) => return true,
+            Ok(Progress::Complete(request, used)) => (request, used),
+            Err(e) => {
+                self.fabric.stats.bad_requests += 1;
+                self.log.say(e.to_string());
+                return false;
+            }
+        };
+        // What follows a version 3 request in the same breath is a description, as vde clients send it.
+        let rest = bytes.len() - used;
+        if rest > if request.version == Version::V3 { DESCRIPTION_MAX } else { 0 } {
+            self.fabric.stats.bad_requests += 1;
+            self.log.say("Bad request");
+            return false;
+        }
+        let Some(addr) = Addr::new(request.addr.kernel_bytes()) else { return false };
+        if request.wants_reply() && !matches!(stream.write(&self.reply.emit()), Ok(110)) {
+            return false;
+        }
+        let number = self.fabric.add_client(addr, id, request.wanted);
+        if let Some(Connection::Waiting { stream, .. }) = self.connections.remove(&id) {
+            self.connections.insert(id, Connection::Port { stream, number });
+        }
+        self.log.say("New connection");
+        true
+    }
+
+    fn close(&mut self, id: u64) {
+        match self.connections.remove(&id) {
+            Some(Connection::Port { stream, number }) => {
+                self.fabric.remove(number);
+                let _ = epoll::delete(&self.epoll, &stream);
+            }
+            Some(Connection::Waiting { stream, .. }) => drop(epoll::delete(&self.epoll, &stream)),
+            Some(Connection::Session(session)) => drop(epoll::delete(&self.epoll, session.stream())),
+            None => {}
+        }
+    }
+
+    fn read_tap(&mut self) {
+        let mut frame = [0; FRAME_MAX];
+        for _ in 0..TAP_FRAMES {
+            let Some(tap) = self.fabric.tap() else { return };
+            match rustix::io::read(tap, &mut frame) {
+                Ok(0) => return,
+                Ok(len) => {
+                    let now = self.now();
+                    self.fabric.receive_tap(&frame[..len], now, &self.log);
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+                Err(e) => {
+                    self.log.warn(format!("tap device: {e}; it is left out from now on"));
+                    let _ = epoll::delete(&self.epoll, tap);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn terminal_is_gone(&self) -> bool {
+        let mut bytes = [0; 256];
+        match rustix::io::read(io::stdin(), &mut bytes) {
+            Ok(n) => n == 0,
+            // EIO: this is a background job, or the terminal hung up; the latter also sends SIGHUP.
+            Err(_) => false,
+        }
+    }
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Error numbers of accept(2) that std has no name for.
+mod libc_emfile {
+    /// No descriptor left in this process.
+    pub const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
+    /// No descriptor left on this machine.
+    pub const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
+}

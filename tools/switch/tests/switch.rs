@@ -1,0 +1,594 @@
+//! The built uml_switch, driven by clients that speak the old protocol byte by byte.
+//!
+//! The requests are the recorded ones of the original's clients with the address replaced; nothing of the crate
+//! `switchproto` is used here, so that a mistake there cannot hide. The same client also joins the original.
+
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const OURS: &str = env!("CARGO_BIN_EXE_uml_switch");
+const ORIGINAL: &str = "/usr/bin/uml_switch";
+
+/// A running switch in its own directory.
+struct Switch {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Switch {
+    fn start(program: &str, extra: &[&str]) -> Switch {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let extra = extra.iter().map(|word| word.replace("DIR", &dir.path().to_string_lossy()));
+        let child = Command::new(program)
+            .arg("-unix")
+            .arg(dir.path().join("ctl"))
+            .args(extra)
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(dir.path().join("out")).expect("out"))
+            .stderr(std::fs::File::create(dir.path().join("err")).expect("err"))
+            .spawn()
+            .expect("start the switch");
+        let switch = Switch { child, dir };
+        wait_for("the switch", || UnixStream::connect(switch.control()).is_ok());
+        switch
+    }
+
+    fn ours(extra: &[&str]) -> Switch {
+        let mut words = vec!["-mgmt", "DIR/mgmt"];
+        words.extend_from_slice(extra);
+        Switch::start(OURS, &words)
+    }
+
+    fn control(&self) -> PathBuf {
+        self.dir.path().join("ctl")
+    }
+
+    fn output(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("out")).expect("out")
+    }
+
+    /// Answer of the management socket, without its last line, which must be OK.
+    fn ask(&self, command: &str) -> String {
+        let out = self.ask_raw(command);
+        assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).expect("text")
+    }
+
+    fn ask_raw(&self, command: &str) -> Output {
+        let mgmt = self.dir.path().join("mgmt");
+        Command::new(OURS).arg("-ask").arg(mgmt).args(command.split(' ')).output().expect("ask")
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let stats = self.ask("stats");
+        let line = stats.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')).expect(name);
+        line.parse().expect("number")
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < Duration::from_secs(10), "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A client of the switch.
+struct Client {
+    control: UnixStream,
+    data: UnixDatagram,
+    to: SocketAddr,
+}
+
+fn next_name() -> [u8; 107] {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let mut name = [0; 107];
+    // As the originals: padding that means nothing, process id, a number, garbage behind.
+    name[..3].copy_from_slice(&[0x7f, 0, 0]);
+    name[3..7].copy_from_slice(&std::process::id().to_ne_bytes());
+    name[7..11].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_ne_bytes());
+    name[20] = 0xa5;
+    name
+}
+
+/// A data socket and the 110 bytes of its address.
+fn data_socket() -> (UnixDatagram, Vec<u8>) {
+    let name = next_name();
+    let data = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).expect("name")).expect("bind");
+    data.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
+    let mut addr = 1u16.to_ne_bytes().to_vec();
+    addr.push(0);
+    addr.extend_from_slice(&name);
+    (data, addr)
+}
+
+/// The head of a request of `version`, without the address.
+fn head(version: u32) -> Vec<u8> {
+    let magic = 0xfeed_face_u32.to_ne_bytes();
+    let mac = [0xfe, 0xfd, 0, 0, 0, 1];
+    match version {
+        3 => [&magic[..], &3u32.to_ne_bytes(), &[0; 4]].concat(),
+        1 => [&magic[..], &[0; 4], &mac].concat(),
+        _ => [&[0; 4][..], &mac].concat(),
+    }
+}
+
+impl Client {
+    fn join(control: &Path, version: u32) -> Client {
+        let (data, addr) = data_socket();
+        let mut control = UnixStream::connect(control).expect("connect");
+        control.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+        control.write_all(&[head(version), addr].concat()).expect("request");
+        let mut reply = [0; 110];
+        control.read_exact(&mut reply).expect("reply");
+        assert_eq!(&reply[..3], [1, 0, 0], "an abstract address");
+        Client { control, data, to: SocketAddr::from_abstract_name(&reply[3..]).expect("address") }
+    }
+
+    fn send(&self, frame: &[u8]) {
+        self.data.send_to_addr(frame, &self.to).expect("send");
+    }
+
+    fn recv(&self) -> Option<Vec<u8>> {
+        let mut frame = vec![0; 65536];
+        let len = self.data.recv(&mut frame).ok()?;
+        frame.truncate(len);
+        Some(frame)
+    }
+
+    /// Nothing comes for a moment.
+    fn is_silent(&self) -> bool {
+        self.data.set_read_timeout(Some(Duration::from_millis(150))).expect("timeout");
+        let got = self.recv();
+        self.data.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
+        got.is_none()
+    }
+}
+
+fn mac(n: u8) -> [u8; 6] {
+    [0xfe, 0xfd, 0, 0, 0, n]
+}
+
+const ALL: [u8; 6] = [0xff; 6];
+
+fn frame(to: [u8; 6], from: [u8; 6], fill: u8) -> Vec<u8> {
+    let mut frame = [&to[..], &from, &[0x88, 0xb5]].concat();
+    frame.resize(60, fill);
+    frame
+}
+
+/// What both switches must do for clients of this protocol version.
+fn learns_and_floods(switch: &Switch, version: u32) {
+    let [a, b, c] = [1, 2, 3].map(|_| Client::join(&switch.control(), version));
+    let hello = frame(ALL, mac(1), 1);
+    a.send(&hello);
+    assert_eq!(b.recv().as_ref(), Some(&hello));
+    assert_eq!(c.recv().as_ref(), Some(&hello));
+    let answer = frame(mac(1), mac(2), 2);
+    b.send(&answer);
+    assert_eq!(a.recv().as_ref(), Some(&answer));
+    assert!(c.is_silent(), "a known station's frames go to it alone");
+    let unknown = frame(mac(9), mac(2), 3);
+    b.send(&unknown);
+    assert_eq!(a.recv().as_ref(), Some(&unknown));
+    assert_eq!(c.recv().as_ref(), Some(&unknown));
+    assert!(b.is_silent(), "no frame comes back");
+    // The station moves.
+    c.send(&frame(ALL, mac(1), 4));
+    assert!(a.recv().is_some() && b.recv().is_some());
+    b.send(&answer);
+    assert_eq!(c.recv().as_ref(), Some(&answer));
+    assert!(a.is_silent());
+}
+
+/// The original, installed if we may; `None` with the reason printed otherwise.
+fn original() -> Option<&'static str> {
+    if !Path::new(ORIGINAL).exists() && rustix_is_root() {
+        for words in [&["update"][..], &["install", "-y", "uml-utilities"]] {
+            let _ = Command::new("apt-get").arg("-q").args(words).stdout(Stdio::null()).status();
+        }
+    }
+    if Path::new(ORIGINAL).exists() {
+        return Some(ORIGINAL);
+    }
+    println!("skipped: {ORIGINAL} is not installed (package uml-utilities)");
+    None
+}
+
+fn rustix_is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn version_3_clients_are_switched() {
+    learns_and_floods(&Switch::ours(&[]), 3);
+}
+
+#[test]
+fn version_1_clients_are_switched() {
+    learns_and_floods(&Switch::ours(&[]), 1);
+}
+
+#[test]
+fn the_same_client_is_served_alike_by_the_original() {
+    let Some(program) = original() else { return };
+    learns_and_floods(&Switch::start(program, &[]), 3);
+    learns_and_floods(&Switch::start(program, &[]), 1);
+}
+
+#[test]
+fn version_0_clients_know_the_data_socket_by_name() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (ctl, data_name) = (dir.path().join("ctl"), dir.path().join("data"));
+    let mut child = Command::new(OURS)
+        .args(["-compat-v0", "-unix"])
+        .args([&ctl, &data_name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("start");
+    wait_for("the switch", || UnixStream::connect(&ctl).is_ok());
+    let join = || {
+        let (data, addr) = data_socket();
+        let mut control = UnixStream::connect(&ctl).expect("connect");
+        control.write_all(&[head(0), addr].concat()).expect("request");
+        (control, data)
+    };
+    let (_keep_a, a) = join();
+    let (_keep_b, b) = join();
+    let hello = frame(ALL, mac(1), 1);
+    let mut buffer = [0; 100];
+    wait_for("a frame", || {
+        a.send_to(&hello, &data_name).expect("send");
+        b.set_read_timeout(Some(Duration::from_millis(50))).expect("timeout");
+        b.recv(&mut buffer).is_ok_and(|n| buffer[..n] == hello)
+    });
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+}
+
+#[test]
+fn a_hub_sends_everything_to_everybody() {
+    let switch = Switch::ours(&["-hub"]);
+    let [a, b, c] = [1, 2, 3].map(|_| Client::join(&switch.control(), 3));
+    a.send(&frame(ALL, mac(1), 1));
+    assert!(b.recv().is_some() && c.recv().is_some());
+    b.send(&frame(mac(1), mac(2), 2));
+    assert!(a.recv().is_some() && c.recv().is_some());
+    wait_for("the word", || switch.output().contains("will be a hub instead of a switch"));
+}
+
+#[test]
+fn a_description_after_the_request_is_ignored_and_later_bytes_close_the_port() {
+    let switch = Switch::ours(&[]);
+    let (_data, addr) = data_socket();
+    let mut control = UnixStream::connect(switch.control()).expect("connect");
+    control.write_all(&[head(3), addr, b"lab user=x PID=1 SOCK=/y".to_vec()].concat()).expect("request");
+    let mut reply = [0; 110];
+    control.read_exact(&mut reply).expect("reply");
+    wait_for("the port", || switch.counter("ports") == 1);
+    control.write_all(b"x").expect("write");
+    wait_for("the end of the port", || switch.counter("ports") == 0);
+    assert_eq!(control.read(&mut reply).expect("end"), 0);
+}
+
+#[test]
+fn a_request_in_pieces_is_put_together() {
+    let switch = Switch::ours(&[]);
+    let (_data, addr) = data_socket();
+    let mut control = UnixStream::connect(switch.control()).expect("connect");
+    for piece in [head(3), addr].concat().chunks(7) {
+        control.write_all(piece).expect("request");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    control.read_exact(&mut [0; 110]).expect("reply");
+}
+
+#[test]
+fn garbage_on_both_sockets_leaves_the_switch_working() {
+    let switch = Switch::ours(&[]);
+    let good = Client::join(&switch.control(), 3);
+    let mut seed = 7u64;
+    let mut noise = |len: usize| -> Vec<u8> {
+        let next = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as u8
+        };
+        std::iter::repeat_with(next).take(len).collect()
+    };
+    let stranger = UnixDatagram::unbound().expect("socket");
+    for round in 0..300 {
+        let mut control = UnixStream::connect(switch.control()).expect("connect");
+        let len = round * 3;
+        let mut bytes = noise(len);
+        match round % 4 {
+            0 => bytes.splice(..0, head(3)).for_each(drop),
+            1 => bytes.splice(..0, head(1)).for_each(drop),
+            2 => bytes.splice(..0, 0xfeed_face_u32.to_ne_bytes()).for_each(drop),
+            _ => {}
+        }
+        // The switch may close while we write.
+        let _ = control.write_all(&bytes);
+        good.send(&noise(len));
+        let _ = stranger.send_to_addr(&noise(len), &good.to);
+    }
+    good.send(&[]);
+    good.send(&vec![0xff; 60_000]);
+    while good.recv().is_some() {}
+    let [a, b] = [1, 2].map(|_| Client::join(&switch.control(), 3));
+    let hello = frame(ALL, mac(1), 9);
+    a.send(&hello);
+    assert_eq!(b.recv().as_ref(), Some(&hello));
+    assert!(switch.counter("bad_requests") > 0);
+    assert!(switch.counter("unknown_sender") > 0);
+    assert!(switch.counter("too_short") > 0);
+    assert_eq!(switch.counter("too_long"), 1);
+}
+
+#[test]
+fn a_dead_client_takes_its_stations_along() {
+    let switch = Switch::ours(&[]);
+    let [a, b, c] = [1, 2, 3].map(|_| Client::join(&switch.control(), 3));
+    for n in 10..14 {
+        a.send(&frame(ALL, mac(n), 1));
+        assert!(b.recv().is_some() && c.recv().is_some());
+    }
+    assert_eq!(switch.counter("stations"), 4);
+    drop(a);
+    wait_for("the end of the port", || switch.counter("ports") == 2);
+    assert_eq!(switch.counter("stations"), 0);
+    b.send(&frame(mac(10), mac(2), 2));
+    assert!(c.recv().is_some(), "a forgotten station's frames are flooded");
+}
+
+#[test]
+fn a_client_whose_data_socket_is_gone_is_removed() {
+    let switch = Switch::ours(&[]);
+    let [a, b] = [1, 2].map(|_| Client::join(&switch.control(), 3));
+    let Client { control, data, .. } = b;
+    drop(data);
+    wait_for("the end of the port", || {
+        a.send(&frame(ALL, mac(1), 1));
+        std::thread::sleep(Duration::from_millis(100));
+        switch.counter("ports") == 1
+    });
+    drop(control);
+}
+
+#[test]
+fn management_lists_and_changes_ports() {
+    let switch = Switch::ours(&["-port", "delay=0ms"]);
+    let [a, b] = [1, 2].map(|_| Client::join(&switch.control(), 3));
+    a.send(&frame(ALL, mac(1), 1));
+    assert!(b.recv().is_some());
+    assert!(switch.ask("macs").starts_with("fe:fd:00:00:00:01 port 1 idle "));
+    assert!(switch.ask("ports").contains("port 2 unix in_frames 0 in_bytes 0 out_frames 1 out_bytes 60"));
+    switch.ask("set 2 loss=100%");
+    a.send(&frame(ALL, mac(1), 1));
+    assert!(b.is_silent());
+    switch.ask("set 2 loss=off delay=300ms");
+    assert!(switch.ask("ports").contains("delay=300000us"));
+    let start = Instant::now();
+    a.send(&frame(ALL, mac(1), 1));
+    assert!(b.recv().is_some());
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    // 60 bytes are 480 bits: ten frames of them at 4800 bit/s take a second, and only two fit the queue.
+    switch.ask("set all delay=off rate=4800");
+    for _ in 0..10 {
+        a.send(&frame(ALL, mac(1), 1));
+    }
+    wait_for("drops", || switch.counter("drop_rate") >= 5);
+    switch.ask("flush");
+    assert_eq!(switch.counter("stations"), 0);
+    switch.ask("kick 1");
+    wait_for("the end of the port", || switch.counter("ports") == 1);
+    let refused = switch.ask_raw("set 1 rate=1M");
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&refused.stderr), "uml_switch: there is no port 1\n");
+}
+
+#[test]
+fn management_survives_garbage_and_pipelined_commands() {
+    let switch = Switch::ours(&[]);
+    let mgmt = switch.dir.path().join("mgmt");
+    let mut stream = UnixStream::connect(&mgmt).expect("connect");
+    let _ = stream.write_all(&vec![b'x'; 100_000]);
+    let mut stream = UnixStream::connect(&mgmt).expect("connect");
+    stream.write_all(b"frob\n\n\xff\xfe\nstats\nhelp\nquit\n").expect("write");
+    let lines: Vec<String> = BufReader::new(stream).lines().map_while(Result::ok).collect();
+    assert_eq!(lines.iter().filter(|l| l.starts_with("ERR ")).count(), 3, "{lines:?}");
+    assert_eq!(lines.iter().filter(|l| *l == "OK").count(), 2);
+}
+
+#[test]
+fn isolated_ports_do_not_reach_each_other() {
+    let switch = Switch::ours(&["-port-isolation"]);
+    let [a, b, c] = [1, 2, 3].map(|_| Client::join(&switch.control(), 3));
+    switch.ask("set 3 isolated=off");
+    a.send(&frame(ALL, mac(1), 1));
+    assert!(c.recv().is_some());
+    assert!(b.is_silent());
+    c.send(&frame(mac(1), mac(3), 2));
+    assert!(a.recv().is_some());
+    b.send(&frame(mac(1), mac(2), 3));
+    assert!(a.is_silent());
+}
+
+#[test]
+fn a_capture_holds_what_was_carried() {
+    let mut switch = Switch::ours(&["-pcap", "DIR/pcap"]);
+    let [a, b] = [1, 2].map(|_| Client::join(&switch.control(), 3));
+    let hello = frame(ALL, mac(1), 0x77);
+    a.send(&hello);
+    assert!(b.recv().is_some());
+    let pid = rustix::process::Pid::from_child(&switch.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("kill");
+    switch.child.wait().expect("wait");
+    let pcap = std::fs::read(switch.dir.path().join("pcap")).expect("pcap");
+    assert_eq!(pcap.len(), 24 + 16 + 60);
+    assert_eq!(pcap[..4], 0xa1b2_c3d4_u32.to_ne_bytes());
+    assert_eq!(pcap[40..], hello);
+}
+
+#[test]
+fn a_signal_ends_the_switch_and_removes_its_sockets() {
+    use std::os::unix::process::ExitStatusExt;
+    for (signal, number) in [(rustix::process::Signal::INT, 2), (rustix::process::Signal::TERM, 15)] {
+        let mut switch = Switch::ours(&[]);
+        let pid = rustix::process::Pid::from_child(&switch.child);
+        rustix::process::kill_process(pid, signal).expect("kill");
+        let status = switch.child.wait().expect("wait");
+        assert_eq!(status.signal(), Some(number));
+        assert!(!switch.control().exists() && !switch.dir.path().join("mgmt").exists());
+        let ctl = switch.control();
+        let output = switch.output();
+        assert!(output.starts_with(&format!("uml_switch attached to unix socket '{}'\n", ctl.display())));
+        assert!(output.ends_with(&format!("Caught signal {number}, cleaning up and exiting\n")));
+    }
+}
+
+/// The process that has `argument` on its command line.
+fn process_with_argument(argument: &Path) -> rustix::process::Pid {
+    let argument = argument.to_str().expect("text");
+    let pids =
+        std::fs::read_dir("/proc").expect("/proc").filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    let is_it = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|c| c.split('\0').any(|a| a == argument))
+    };
+    let pid = { pids }.find(is_it).expect("the daemon");
+    rustix::process::Pid::from_raw(pid).expect("process id")
+}
+
+#[test]
+fn a_second_switch_is_refused_and_a_stale_socket_replaced() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let ctl = dir.path().join("ctl");
+    drop(UnixListener::bind(&ctl).expect("stale socket"));
+    let mut first = Command::new(OURS)
+        .arg("-unix")
+        .arg(&ctl)
+        .args(["-daemon", "-quiet"])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("start");
+    assert!(first.wait().expect("wait").success(), "-daemon detaches");
+    wait_for("the daemon", || UnixStream::connect(&ctl).is_ok());
+    let second = Command::new(OURS).arg("-unix").arg(&ctl).output().expect("start");
+    assert_eq!(second.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(words.contains("has another server attached to it"), "{words}");
+    let (_data, addr) = data_socket();
+    let mut control = UnixStream::connect(&ctl).expect("connect");
+    control.write_all(&[head(3), addr].concat()).expect("request");
+    control.read_exact(&mut [0; 110]).expect("reply");
+    let pid = process_with_argument(&ctl);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("kill");
+    wait_for("the end of the daemon", || !ctl.exists());
+    std::fs::write(&ctl, "precious").expect("file");
+    let third = Command::new(OURS).arg("-unix").arg(&ctl).output().expect("start");
+    assert_eq!(third.status.code(), Some(1));
+    assert_eq!(std::fs::read(&ctl).expect("file"), b"precious");
+}
+
+#[test]
+fn bad_arguments_get_the_usage() {
+    for words in [&["-frob"][..], &["-unix"], &["-tap"]] {
+        let out = Command::new(OURS).args(words).stdin(Stdio::null()).output().expect("start");
+        assert_eq!(out.status.code(), Some(1), "{words:?}");
+        assert!(String::from_utf8_lossy(&out.stderr).contains("Usage : uml_switch"), "{words:?}");
+    }
+}
+
+#[test]
+fn thousands_of_ports_share_one_data_socket() {
+    let switch = Switch::ours(&["-quiet"]);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    // Two descriptors per port on our side, one on the switch's.
+    let all = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, all);
+    let room = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+    let count = usize::try_from((room.saturating_sub(200) / 2).min(3000)).expect("count");
+    if count < 3000 {
+        println!("only {count} ports: RLIMIT_NOFILE is {room}");
+    }
+    let clients: Vec<Client> = (0..count).map(|_| Client::join(&switch.control(), 3)).collect();
+    let hello = frame(ALL, mac(1), 1);
+    clients[0].send(&hello);
+    for (i, client) in clients.iter().enumerate().skip(1) {
+        let got = client.recv();
+        assert_eq!(got.as_ref(), Some(&hello), "client {i} of {count}: {}", switch.ask("stats"));
+    }
+    let answer = frame(mac(1), mac(2), 2);
+    clients[count - 1].send(&answer);
+    assert_eq!(clients[0].recv().as_ref(), Some(&answer));
+    assert_eq!(switch.counter("ports"), count as u64);
+    drop(clients);
+    wait_for("the ports to go", || switch.counter("ports") == 0);
+}
+
+#[test]
+fn clients_that_read_nothing_do_not_stop_the_others() {
+    let switch = Switch::ours(&["-quiet"]);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let all = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, all);
+    let _idle: Vec<Client> = (0..800).map(|_| Client::join(&switch.control(), 3)).collect();
+    let a = Client::join(&switch.control(), 3);
+    let mut big = frame(ALL, mac(1), 1);
+    big.resize(1514, 1);
+    // Each unread frame counts against the send buffer of the switch's data socket.
+    for _ in 0..12 {
+        a.send(&big);
+    }
+    wait_for("backlogs", || switch.counter("in_frames") == 12);
+    let b = Client::join(&switch.control(), 3);
+    for fill in 0..5 {
+        let hello = frame(ALL, mac(1), fill);
+        a.send(&hello);
+        assert_eq!(b.recv().as_ref(), Some(&hello));
+    }
+}
+
+#[test]
+fn a_tap_device_is_a_port() {
+    if !rustix_is_root() || !Path::new("/dev/net/tun").exists() {
+        println!("skipped: making a tap device needs root and /dev/net/tun");
+        return;
+    }
+    let name = format!("umsw{}", std::process::id() % 100_000);
+    let switch = Switch::ours(&["-tap", &name]);
+    wait_for("the start", || switch.output().contains(" attached to unix socket"));
+    if !switch.output().contains(" tap device '") {
+        println!("skipped: {}", std::fs::read_to_string(switch.dir.path().join("err")).expect("err"));
+        return;
+    }
+    assert!(switch.ask("ports").starts_with("port 1 tap "));
+    // The host's own traffic (router solicitations and the like) comes through once the interface is up.
+    let up = Command::new("ip").args(["link", "set", &name, "up"]).status();
+    if !up.is_ok_and(|s| s.success()) {
+        println!("skipped the rest: no ip(8) to bring {name} up");
+        return;
+    }
+    let client = Client::join(&switch.control(), 3);
+    client.send(&frame(ALL, mac(1), 1));
+    let statistics = format!("/sys/class/net/{name}/statistics/rx_packets");
+    wait_for("the frame at the tap", || {
+        std::fs::read_to_string(&statistics).is_ok_and(|n| n.trim().parse::<u64>().unwrap_or(0) > 0)
+    });
+}
