@@ -17,6 +17,12 @@ use crate::outcome::{Outcome, run};
 /// Time for one case; every body in it has its own limit.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Time for an attack: some try thousands of ways.
+const ATTACK_LIMIT: Duration = Duration::from_secs(600);
+
+/// What attacks write by a host call, should they get one through.
+const ESCAPED: &str = "HOST CALL MADE BY THE GUEST";
+
 /// Exit code of a case whose every body was skipped.
 const SKIPPED: i32 = 77;
 
@@ -141,8 +147,12 @@ fn hostile(lab: &Lab, place: Place, program: &Path) -> Result<Completion> {
     let scratch = lab.scratch("hostile")?;
     let script = "\"$0\"; code=$?; echo still $(echo alive | cat) >&2; exit $code";
     let words = ["/bin/sh".as_ref(), "-c".as_ref(), script.as_ref(), program.as_os_str()];
-    let outcome = run(lab.command(place, &[], &words).current_dir(&scratch), b"", LIMIT)?;
+    let mut command = lab.command(place, &["--env", "UMLAUT_INSIDE=1"], &words);
+    let outcome = run(command.current_dir(&scratch), b"", ATTACK_LIMIT)?;
     expect_untouched(&scratch)?;
+    if outcome.out().contains(ESCAPED) || outcome.err().contains(ESCAPED) {
+        bail!("{}", outcome.describe("the guest made a host call"));
+    }
     if !outcome.err().contains("still alive") {
         bail!("{}", outcome.describe("the machine did not go on"));
     }

@@ -82,8 +82,6 @@ impl Lab {
         fs::set_permissions(&stage, fs::Permissions::from_mode(0o755))?;
         let native_only = std::env::var_os("UMLAUT_NATIVE_ONLY").is_some_and(|v| v != "0");
         let is_root = rustix::process::geteuid().is_root();
-        // A machine that dies must not leave its children to init, where nobody would find them.
-        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         let lab = Self {
             inner: Arc::new(Inner {
                 source,
