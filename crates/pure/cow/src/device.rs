@@ -105,6 +105,8 @@ pub struct Device<C, B> {
     sector: u64,
     /// The sector size as a power of two: the hot paths do not divide.
     shift: u32,
+    /// Whether the COW file may end before its data area does, as one cut short behind its last data does.
+    short: bool,
     access: Access,
 }
 
@@ -133,8 +135,9 @@ where
         let bitmap = read_bitmap(&cow, &header)?;
         let sector = u64::from(header.sector_size());
         let shift = sector.trailing_zeros();
+        let short = cow.len().map_err(Error::Cow)? < header.file_len();
         let (data_offset, size) = (header.data_offset(), header.sectors() << shift);
-        Ok(Device { cow, backing, header, bitmap, data_offset, size, sector, shift, access })
+        Ok(Device { cow, backing, header, bitmap, data_offset, size, sector, shift, short, access })
     }
 
     /// Size of the device in bytes: the backing file's, rounded up to whole sectors.
@@ -221,6 +224,14 @@ where
         let (head, whole, tail) = self.split(offset, len);
         if whole > 0 {
             let at = offset + head;
+            if self.short {
+                // A hole does not make the file longer, but a set bit stands for bytes within it.
+                // (Writes may have made it longer since.)
+                if self.cow.len().map_err(Error::Cow)? < self.header.file_len() {
+                    self.cow.write_at(&[0], self.header.file_len() - 1).map_err(Error::Cow)?;
+                }
+                self.short = false;
+            }
             if !self.cow.punch_hole(self.data_offset + at, whole).map_err(Error::Cow)? {
                 return Err(Error::Unsupported);
             }

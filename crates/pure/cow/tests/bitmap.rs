@@ -1,5 +1,7 @@
 //! The bitmap against the plainest model of one.
 
+#![forbid(unsafe_code)]
+
 use cow::Bitmap;
 use cow::bitmap::BLOCK;
 

@@ -1,5 +1,7 @@
 //! The device view: a model of its content, its failures, and a crash after every change.
 
+#![forbid(unsafe_code)]
+
 use cow::device;
 use cow::mem::{MemError, MemFile};
 use cow::{Access, Device, Error, Header};
@@ -149,6 +151,32 @@ fn without_holes_zeros_are_written() {
     let mut want = backing(300_000);
     want[100..250_100].fill(0);
     assert!(got == want);
+}
+
+#[test]
+fn a_hole_behind_the_end_of_the_file_lies_within_it() {
+    // Found by fuzzing: a discard set bits for sectors that the file was too short to hold.
+    let base = MemFile::new(backing(8192));
+    let header = Header::new(b"/img", 8192, 7).unwrap();
+    let mut bytes = new_cow(8192).bytes();
+    bytes.truncate(header.data_offset() as usize + 512);
+    let cow = MemFile::new(bytes);
+    let mut device = open(&cow, &base);
+    device.discard(4096, 2048).unwrap();
+    device.flush().unwrap();
+    let again = MemFile::new(cow.bytes());
+    let mut got = vec![1; 2048];
+    open(&again, &base).read_at(&mut got, 4096).unwrap();
+    assert!(got == [0; 2048]);
+    // Making the file long enough must not touch what has made it so already.
+    let mut bytes = new_cow(8192).bytes();
+    bytes.truncate(header.data_offset() as usize + 512);
+    let cow = MemFile::new(bytes);
+    let mut device = open(&cow, &base);
+    device.write_at(&[9; 512], 7680).unwrap();
+    device.discard(4096, 2048).unwrap();
+    device.read_at(&mut got[..512], 7680).unwrap();
+    assert!(got[..512] == [9; 512]);
 }
 
 #[test]

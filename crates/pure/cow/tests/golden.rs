@@ -1,5 +1,7 @@
 //! Files made by the real programs, or field by field after them, read and written again.
 
+#![forbid(unsafe_code)]
+
 use cow::device::{self, read_bitmap, read_header};
 use cow::mem::MemFile;
 use cow::{Access, Device, Error, Format, Header, HeaderError, Mismatch};

@@ -1,5 +1,7 @@
 //! The header's rules, one by one.
 
+#![forbid(unsafe_code)]
+
 use cow::header::{ALIGNMENT, MAGIC, MAX_NAME_LEN};
 use cow::{Format, Header, HeaderError};
 
