@@ -68,6 +68,8 @@ pub struct Machine {
     pub freezer: Freezer,
     /// Bytes of guest memory charged (see `mm::charge`).
     pub memory_used: AtomicU64,
+    /// The process whose end ends the machine, if init is the kernel's own; else 0.
+    pub main_pid: AtomicI32,
     /// Value of /proc/exitcode.
     pub exit_code: AtomicI32,
     end: Mutex<Option<End>>,
@@ -105,6 +107,7 @@ impl Machine {
             uts: RwLock::new(locks::LEAF, uts),
             freezer: Freezer::default(),
             memory_used: AtomicU64::new(0),
+            main_pid: AtomicI32::new(0),
             exit_code: AtomicI32::new(0),
             end: Mutex::new(locks::LEAF, None),
             end_wait: WaitQueue::new(),

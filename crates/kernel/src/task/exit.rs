@@ -127,6 +127,10 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>) {
         machine.request_end(End::InitExited(status.map_or(0, ExitStatus::shell_status)));
         return;
     }
+    if machine.main_pid.load(Ordering::Relaxed) == pid {
+        let status = machine.tree.lock().nodes.get(&pid).and_then(|n| n.zombie.as_ref().map(|z| z.status));
+        machine.request_end(End::InitExited(status.map_or(0, ExitStatus::shell_status)));
+    }
     crate::tty::leader_exits(machine, process);
 
     let mut gone = Vec::new();

@@ -12,7 +12,7 @@ use crate::{
     signal::{SignalActions, TaskSignals},
     vfs::fdtable::FdTable,
 };
-use abi::{errno::EAGAIN, sched::*};
+use abi::{SigAction, Signal, errno::EAGAIN, sched::*};
 
 /// Soft and hard limits of init, as Linux sets them (getrlimit(2)).
 fn default_rlimits(memory: u64) -> [(u64, u64); RLIM_NLIMITS] {
@@ -32,10 +32,55 @@ fn default_rlimits(memory: u64) -> [(u64, u64); RLIM_NLIMITS] {
     l
 }
 
-/// Makes process 1 over a new, empty guest thread. The caller execs a program in it and starts it with
+/// What process 1 of a machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitKind {
+    /// The first program itself.
+    Program,
+    /// The kernel's own: it has no thread, reaps every orphan, and ends the machine when the first program ends. So a
+    /// single command is an ordinary process that signals can kill.
+    Builtin,
+}
+
+/// Puts the kernel's own init into the tree.
+fn add_builtin(machine: &Arc<Machine>) -> Result<()> {
+    let mut tree = machine.tree.lock();
+    let pid = tree.alloc_pid().ok_or(EAGAIN)?;
+    // Who ignores SIGCHLD has its children reaped at once (sigaction(2)).
+    let mut actions = [SigAction::default(); 64];
+    actions[Signal::SIGCHLD.index()].handler = abi::signal::SIG_IGN;
+    let process = Process::new(
+        pid,
+        SignalActions::new(actions),
+        default_rlimits(machine.config.memory),
+        None,
+        machine.clock.monotonic_ns(),
+    );
+    process.is_init.store(true, Ordering::Relaxed);
+    tree.nodes.insert(pid, node(process, 0));
+    Ok(())
+}
+
+fn node(process: Arc<Process>, uid: u32) -> Node {
+    let pid = process.pid;
+    Node {
+        process,
+        parent: 0,
+        children: Vec::new(),
+        pgid: pid,
+        sid: pid,
+        zombie: None,
+        exit_signal: 0,
+        uid,
+        ppid_hooks: Vec::new(),
+    }
+}
+
+/// Makes the first process over a new, empty guest thread. The caller execs a program in it and starts it with
 /// [`super::pool::start_task`] through [`TaskCx::start`].
 pub fn new_init(
     machine: &Arc<Machine>,
+    kind: InitKind,
     cred: Cred,
     fs: Arc<FsContext>,
     files: Arc<FdTable>,
@@ -43,6 +88,9 @@ pub fn new_init(
     let ctx = machine.host.new_context()?;
     let mm = Mm::new(ctx.space());
     let start_ns = machine.clock.monotonic_ns();
+    if kind == InitKind::Builtin {
+        add_builtin(machine)?;
+    }
     let mut tree = machine.tree.lock();
     let pid = tree.alloc_pid().ok_or(EAGAIN)?;
     let process = Process::new(
@@ -52,7 +100,7 @@ pub fn new_init(
         None,
         start_ns,
     );
-    process.is_init.store(true, Ordering::Relaxed);
+    process.is_init.store(kind == InitKind::Program, Ordering::Relaxed);
     let uid = cred.uid;
     let task = Task::new(TaskParts {
         tid: pid,
@@ -68,20 +116,15 @@ pub fn new_init(
         exit_signal: 0,
     });
     process.state.lock().threads.push(Arc::downgrade(&task));
-    tree.nodes.insert(
-        pid,
-        Node {
-            process,
-            parent: 0,
-            children: Vec::new(),
-            pgid: pid,
-            sid: pid,
-            zombie: None,
-            exit_signal: 0,
-            uid,
-            ppid_hooks: Vec::new(),
-        },
-    );
+    let mut first = node(process, uid);
+    if kind == InitKind::Builtin {
+        first.exit_signal = Signal::SIGCHLD.raw().cast_unsigned();
+    }
+    tree.nodes.insert(pid, first);
+    if kind == InitKind::Builtin {
+        tree.set_parent(pid, 1);
+        machine.main_pid.store(pid, Ordering::Relaxed);
+    }
     tree.tasks.insert(pid, task.clone());
     tree.user_enter(uid);
     tree.forks += 1;
