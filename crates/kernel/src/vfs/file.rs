@@ -3,15 +3,15 @@
 use std::{
     any::Any,
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use abi::OpenFlags;
 use ksync::{Mutex, WaitQueue};
 
-use super::{inode::Inode, path::Path, poll::PollEvents};
+use super::{events, inode::Inode, open::WriteGuard, path::Path, poll::PollEvents};
 use crate::{
     error::Result,
     io::{Sink, Source},
@@ -84,6 +84,10 @@ pub trait FileOps: Any + Send + Sync {
     fn truncate(&self, _size: u64) -> Result<()> {
         Err(abi::errno::EINVAL)
     }
+    /// May the size become this (seals of a memfd: EPERM)? Asked before ftruncate(2) changes the inode.
+    fn check_resize(&self, _size: u64) -> Result<()> {
+        Ok(())
+    }
     /// `fallocate(2)`, flags already checked for known bits.
     fn allocate(&self, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
         Err(abi::errno::ENODEV)
@@ -111,8 +115,14 @@ pub struct File {
     pos: Mutex<u64>,
     /// F_SETOWN target: pid, negative for a group, 0 for none.
     pub owner: AtomicU64,
+    /// Signal number set by F_SETSIG.
+    pub owner_signal: AtomicU32,
     /// Unique number, to tell open files apart (OFD locks, kcmp).
     pub id: u64,
+    /// Counts the file as being written to.
+    write: OnceLock<WriteGuard>,
+    /// O_TMPFILE without O_EXCL: linkat(2) may give it a name.
+    linkable: AtomicBool,
 }
 
 impl File {
@@ -146,8 +156,29 @@ impl File {
             flags: AtomicU32::new(flags.bits()),
             pos: Mutex::new(locks::FILE_POS, 0),
             owner: AtomicU64::new(0),
+            owner_signal: AtomicU32::new(0),
+            write: OnceLock::new(),
+            linkable: AtomicBool::new(false),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         })
+    }
+}
+
+impl File {
+    pub(super) fn holds_write(&self, guard: WriteGuard) {
+        let _ = self.write.set(guard);
+    }
+    pub(super) fn set_tmpfile(&self, linkable: bool) {
+        self.linkable.store(linkable, Ordering::Relaxed);
+    }
+    /// Is it an unnamed file that may be given a name?
+    pub fn is_linkable_tmpfile(&self) -> bool {
+        self.linkable.load(Ordering::Relaxed)
+    }
+    /// Do reads set the access time (O_NOATIME, mount flags)?
+    pub fn wants_atime(&self) -> bool {
+        !self.flags().contains(OpenFlags::NOATIME)
+            && self.path.mount.flags() & (abi::fs::MS_NOATIME | abi::fs::MS_RDONLY) == 0
     }
 }
 
@@ -155,5 +186,19 @@ impl Drop for File {
     fn drop(&mut self) {
         let ops = self.ops.clone();
         ops.release(self);
+        if self.flags().contains(OpenFlags::PATH) {
+            return;
+        }
+        if let Some(inode) = self.path.dentry.inode_ref() {
+            inode.common().locks.release_file(self.id);
+        }
+        events::closed(self);
+    }
+}
+
+/// SIGXFSZ to the writing thread (RLIMIT_FSIZE).
+pub fn raise_sigxfsz(task: &Task) {
+    if let Some(t) = task.machine.tree.task(task.tid()) {
+        t.send(abi::SigInfo::user(abi::Signal::SIGXFSZ, task.pid(), task.cred().uid));
     }
 }

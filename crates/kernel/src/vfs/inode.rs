@@ -81,6 +81,13 @@ impl InodeCommon {
             writers: std::sync::atomic::AtomicI32::new(0),
         }
     }
+
+    /// Counts a writer (1) or an executor (-1); `None` while there are any of the other kind.
+    pub(super) fn change_writers(&self, by: i32) -> Option<()> {
+        use std::sync::atomic::Ordering::{AcqRel, Acquire};
+        let allowed = |n: i32| if n == 0 || (n > 0) == (by > 0) { n.checked_add(by) } else { None };
+        self.writers.fetch_update(AcqRel, Acquire, allowed).ok().map(|_| ())
+    }
 }
 
 impl Default for InodeCommon {
@@ -98,6 +105,11 @@ pub trait Inode: Any + Send + Sync {
     fn kind(&self) -> FileType;
     fn attr(&self) -> Result<Attr>;
     fn set_attr(&self, change: &AttrChange) -> Result<()>;
+    /// `(mode, uid, gid)`: what permission checks need, asked for each component of a walk. Cheaper than [`Inode::attr`]
+    /// where a filesystem can make it so.
+    fn owner_mode(&self) -> Result<(u32, u32, u32)> {
+        self.attr().map(|a| (a.mode, a.uid, a.gid))
+    }
     /// Opens a regular file or directory (or a pseudo file). Devices, FIFOs and sockets are opened by the VFS through
     /// their registries and never reach this. `flags` hold the access mode and O_TRUNC has already been done.
     fn open(self: Arc<Self>, flags: OpenFlags, task: &Task) -> Result<Arc<dyn FileOps>>;

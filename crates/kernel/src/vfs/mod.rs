@@ -3,17 +3,72 @@
 //! Filesystems implement [`inode::FileSystem`], [`inode::Inode`] and [`inode::DirOps`]; open files [`file::FileOps`]. The
 //! VFS owns the dentry cache, the mount tree, path walks, permission checks and descriptors.
 
+mod anon;
+pub mod attr;
 pub mod dentry;
+pub mod events;
 pub mod fdtable;
 pub mod file;
 pub mod inode;
 pub mod lock;
 pub mod mount;
+pub mod names;
 pub mod notify;
+pub mod open;
 pub mod path;
+pub mod permission;
 pub mod pipe;
 pub mod poll;
+pub mod rename;
+
+use std::sync::{Arc, OnceLock};
+
+use dentry::{Dentry, DentryQueue};
+use inode::FileSystem;
+use mount::{Mount, MountNs};
+pub use names::{link, mkdir, mknod, rmdir, symlink, unlink};
+pub use open::{open, open_exec};
+pub use path::{LookupFlags, Path, resolve, resolve_parent};
+pub use rename::rename;
+
+use crate::{error::Result, task::Task};
 
 /// VFS state of a machine.
 #[derive(Default)]
-pub struct Vfs {}
+pub struct Vfs {
+    pub(crate) dentries: DentryQueue,
+    /// The first namespace.
+    root_ns: OnceLock<Arc<MountNs>>,
+    renames: rename::RenameLock,
+    /// Where anonymous files live.
+    anon: OnceLock<Arc<Mount>>,
+}
+
+impl Vfs {
+    /// Mounts the root filesystem; once, at boot. The first task's `FsContext` is made of the namespace and its root.
+    pub fn set_root(&self, fs: Arc<dyn FileSystem>, source: &str, flags: u32) -> Arc<MountNs> {
+        let root = Dentry::new_root(fs.root());
+        self.root_ns.get_or_init(|| MountNs::new(Mount::new(fs, root, source.as_bytes(), flags))).clone()
+    }
+
+    /// The first namespace; `None` before [`Vfs::set_root`].
+    pub fn root_ns(&self) -> Option<&Arc<MountNs>> {
+        self.root_ns.get()
+    }
+
+    /// Mounts a filesystem on a path, as `task` sees it. `flags`: MS_*.
+    pub fn mount_at(
+        &self,
+        task: &Task,
+        path: &[u8],
+        fs: Arc<dyn FileSystem>,
+        source: &str,
+        flags: u32,
+    ) -> Result<Arc<Mount>> {
+        let at = resolve(task, abi::fs::AT_FDCWD, path, LookupFlags::FOLLOW)?;
+        let root = Dentry::new_root(fs.root());
+        let mount = Mount::new(fs, root, source.as_bytes(), flags);
+        task.fs().mounts.attach(mount.clone(), &at)?;
+        Ok(mount)
+    }
+}
