@@ -11,7 +11,7 @@ use ksync::{Mutex, RwLock, WaitQueue};
 use crate::{
     locks,
     log::KernelLog,
-    mm::shared::SharedAlloc,
+    mm::{charge::Charge, shared::SharedAlloc},
     registry::Registry,
     task::{Task, Work, run::Dispatch, tree::TaskTree},
     time::{Clock, Timers},
@@ -56,7 +56,7 @@ pub struct Machine {
     pub host: Arc<dyn Host>,
     pub config: MachineConfig,
     pub shared_mem: Arc<dyn SharedMem>,
-    pub shared_alloc: SharedAlloc,
+    pub shared_alloc: Arc<SharedAlloc>,
     pub clock: Clock,
     pub timers: Timers,
     pub tree: TaskTree,
@@ -66,8 +66,8 @@ pub struct Machine {
     pub log: KernelLog,
     pub uts: RwLock<UtsNames>,
     pub freezer: Freezer,
-    /// Bytes of guest memory charged (see `mm::charge`).
-    pub memory_used: AtomicU64,
+    /// Guest memory charged (see [`crate::mm::charge`]).
+    pub memory: Arc<Charge>,
     /// The process whose end ends the machine, if init is the kernel's own; else 0.
     pub main_pid: AtomicI32,
     /// Value of /proc/exitcode.
@@ -95,7 +95,7 @@ impl Machine {
         let shared_mem = p.host.shared_mem();
         let uts = UtsNames { nodename: p.config.hostname.clone(), domainname: "(none)".into() };
         Arc::new(Machine {
-            shared_alloc: SharedAlloc::new(shared_mem.size()),
+            shared_alloc: Arc::new(SharedAlloc::new(shared_mem.size())),
             shared_mem,
             clock,
             timers: Timers::default(),
@@ -106,7 +106,7 @@ impl Machine {
             log: KernelLog::default(),
             uts: RwLock::new(locks::LEAF, uts),
             freezer: Freezer::default(),
-            memory_used: AtomicU64::new(0),
+            memory: Arc::new(Charge::new(p.config.memory)),
             main_pid: AtomicI32::new(0),
             exit_code: AtomicI32::new(0),
             end: Mutex::new(locks::LEAF, None),

@@ -4,6 +4,7 @@
 //! shared lives in the machine's shared memory object ([`page_cache::PageCache`]); host files of hostfs are mapped as
 //! they are. The kernel's list of vmas is the authority for /proc and for what a fault means.
 
+pub mod charge;
 pub mod page_cache;
 pub mod shared;
 
@@ -52,6 +53,9 @@ impl Mm {
         let child = ctx.fork(regs)?;
         Ok((Mm::new(child.space()), child))
     }
+
+    /// Unmaps what maps `cache` from `from` on, which is gone.
+    pub(crate) fn cache_truncated(&self, _cache: &PageCache, _from: u64) {}
 
     /// Makes the page of `addr` accessible if its vma allows the access (page cache fills, stack growth). EFAULT if not.
     pub fn fault_in(&self, _addr: u64, _write: bool) -> Result<()> {

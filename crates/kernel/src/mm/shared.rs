@@ -39,6 +39,13 @@ impl SharedAlloc {
         let align = size.min(1 << 30);
         let off = i.next.next_multiple_of(align);
         let end = off.checked_add(size).filter(|e| *e <= i.end).ok_or(abi::errno::ENOMEM)?;
+        // What alignment skips goes to the smaller classes: the piece at `next` is as large as its own alignment.
+        while i.next < off {
+            let at = i.next;
+            let piece = 1u64 << at.trailing_zeros();
+            i.free[piece.trailing_zeros() as usize].push(at);
+            i.next = at + piece;
+        }
         i.next = end;
         Ok(off)
     }
@@ -49,5 +56,27 @@ impl SharedAlloc {
         if let Some(list) = self.inner.lock().free.get_mut(class) {
             list.push(offset);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_aligned_disjoint_and_gaps_are_used() {
+        let a = SharedAlloc::new(1 << 30);
+        let mut got: Vec<(u64, u64)> = Vec::new();
+        for size in [1 << 16, 1 << 20, 1 << 16, 1 << 24, 1 << 17, 1 << 19, 1 << 16] {
+            let off = a.alloc(size).unwrap();
+            assert_eq!(off % size, 0);
+            assert!(got.iter().all(|(o, s)| off + size <= *o || o + s <= off));
+            got.push((off, size));
+        }
+        // The small ones went into the gap below the first large one.
+        assert!(got[2].0 < 1 << 20 && got[4].0 < 1 << 20);
+        a.free(got[1].0, got[1].1);
+        assert_eq!(a.alloc(1 << 20), Ok(got[1].0));
+        assert_eq!(a.alloc(1 << 31), Err(abi::errno::ENOMEM));
     }
 }
