@@ -7,6 +7,7 @@
 pub mod args;
 pub mod table;
 
+mod pipe;
 mod poll;
 mod uname;
 

@@ -52,7 +52,8 @@ impl Row {
 }
 
 /// All families.
-pub const FAMILIES: &[(&str, &[Row])] = &[("poll", crate::poll::ROWS), ("uname", crate::uname::ROWS)];
+pub const FAMILIES: &[(&str, &[Row])] =
+    &[("pipe", crate::pipe::ROWS), ("poll", crate::poll::ROWS), ("uname", crate::uname::ROWS)];
 
 /// Numbers below this are looked up.
 const SIZE: usize = 512;
