@@ -7,9 +7,21 @@
 pub mod args;
 pub mod table;
 
+mod clone;
+mod cred;
+mod exit;
+mod ids;
+mod misc;
 mod pipe;
 mod poll;
+mod prctl;
+mod rlimit;
+mod sched;
+mod signal;
+mod time;
+mod timer;
 mod uname;
+mod wait;
 
 pub use args::Args;
 pub use table::Table;

@@ -45,6 +45,11 @@ impl Row {
         self.restart = Restart::NoHandler;
         self
     }
+    /// A call that is always begun again (fork).
+    pub const fn always(mut self) -> Row {
+        self.restart = Restart::Always;
+        self
+    }
     pub const fn partial(mut self, note: &'static str) -> Row {
         self.support = Support::Partial(note);
         self
@@ -52,8 +57,23 @@ impl Row {
 }
 
 /// All families.
-pub const FAMILIES: &[(&str, &[Row])] =
-    &[("pipe", crate::pipe::ROWS), ("poll", crate::poll::ROWS), ("uname", crate::uname::ROWS)];
+pub const FAMILIES: &[(&str, &[Row])] = &[
+    ("clone", crate::clone::ROWS),
+    ("cred", crate::cred::ROWS),
+    ("exit", crate::exit::ROWS),
+    ("ids", crate::ids::ROWS),
+    ("misc", crate::misc::ROWS),
+    ("pipe", crate::pipe::ROWS),
+    ("poll", crate::poll::ROWS),
+    ("prctl", crate::prctl::ROWS),
+    ("rlimit", crate::rlimit::ROWS),
+    ("sched", crate::sched::ROWS),
+    ("signal", crate::signal::ROWS),
+    ("time", crate::time::ROWS),
+    ("timer", crate::timer::ROWS),
+    ("uname", crate::uname::ROWS),
+    ("wait", crate::wait::ROWS),
+];
 
 /// Numbers below this are looked up.
 const SIZE: usize = 512;

@@ -74,3 +74,26 @@ impl Cred {
         self.fsgid == gid || self.groups.contains(&gid)
     }
 }
+
+/// Puts new credentials in force for the running task.
+pub fn commit(cx: &mut super::TaskCx, new: Cred) {
+    let old = cx.cred();
+    // A change of user or group makes what the process holds unreadable to others (prctl(2), PR_SET_DUMPABLE).
+    if old.euid != new.euid || old.egid != new.egid || old.fsuid != new.fsuid || old.fsgid != new.fsgid {
+        cx.task.process.state.lock().dumpable = 0;
+        cx.task.sched.lock().pdeath_signal = 0;
+    }
+    if old.uid != new.uid {
+        let mut tree = cx.machine().tree.lock();
+        tree.user_leave(old.uid);
+        tree.user_enter(new.uid);
+        let pid = cx.task.pid();
+        if cx.task.is_leader()
+            && let Some(node) = tree.nodes.get_mut(&pid)
+        {
+            node.uid = new.uid;
+        }
+    }
+    *cx.task.cred.write() = std::sync::Arc::new(new);
+    cx.update_fast_ids();
+}

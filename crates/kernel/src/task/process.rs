@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use abi::signal::SigInfo;
@@ -124,6 +124,8 @@ pub struct Process {
     /// Monotonic ns at creation.
     pub start_ns: u64,
     pub exec_generation: AtomicU64,
+    /// personality(2): kept and shown.
+    pub personality: AtomicU32,
     /// init of its pid namespace: signals without a handler do not kill it, its end ends the machine.
     pub is_init: AtomicBool,
     /// Woken when a signal becomes pending for the process or one of its threads (signalfd).
@@ -170,6 +172,7 @@ impl Process {
             timers: Mutex::new(locks::PROCESS_TIMERS, crate::time::ProcessTimers::default()),
             start_ns,
             exec_generation: AtomicU64::new(0),
+            personality: AtomicU32::new(0),
             is_init: AtomicBool::new(false),
             signal_wait: Arc::new(WaitQueue::new()),
             exit_wait: Arc::new(WaitQueue::new()),
