@@ -23,13 +23,12 @@ pub(crate) const ROWS: &[Row] = &[
 fn sysinfo(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let m = cx.machine();
     let total = m.config.memory;
-    let used = m.memory.used();
     let info = Sysinfo {
         uptime: i64::try_from(m.clock.uptime_ns() / 1_000_000_000).unwrap_or(i64::MAX),
         loads: [0; 3],
         totalram: total,
-        freeram: total.saturating_sub(used),
-        sharedram: 0,
+        freeram: m.memory.free_bytes(),
+        sharedram: m.memory.cache_bytes(),
         bufferram: 0,
         totalswap: 0,
         freeswap: 0,
