@@ -6,8 +6,8 @@ use abi::{
     errno::{E2BIG, EINVAL},
     nr,
     sched::{
-        CLONE_ARGS_SIZE_VER0, CLONE_DETACHED, CLONE_PIDFD, CLONE_VFORK, CLONE_VM, CSIGNAL,
-        CloneArgs as Record,
+        CLONE_ARGS_SIZE_VER0, CLONE_DETACHED, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_VFORK, CLONE_VM,
+        CSIGNAL, CloneArgs as Record,
     },
     signal::Signal,
 };
@@ -36,7 +36,7 @@ fn start(cx: &mut TaskCx, args: &CloneArgs) -> Result<u64> {
 fn clone(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let flags = u64::from(a.u32(0));
     // The old call has no pidfd argument of its own: the parent's thread id goes there.
-    if flags & CLONE_PIDFD != 0 && flags & CLONE_DETACHED != 0 {
+    if flags & CLONE_PIDFD != 0 && flags & (CLONE_DETACHED | CLONE_PARENT_SETTID) != 0 {
         return Err(EINVAL);
     }
     let args = CloneArgs {

@@ -12,6 +12,7 @@ mod cred;
 mod exit;
 mod ids;
 mod misc;
+mod pidfd;
 mod pipe;
 mod poll;
 mod prctl;

@@ -2,7 +2,7 @@
 
 use abi::{
     cap::{CAP_SYS_ADMIN, CAP_SYS_BOOT, CAP_SYSLOG},
-    errno::{EFAULT, EINVAL, EPERM},
+    errno::{EFAULT, EINVAL, ENOSYS, EPERM},
     nr,
     procinfo::Sysinfo,
     sched::*,
@@ -17,6 +17,8 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_REBOOT, "reboot", reboot).partial("no kexec, no suspend"),
     Row::new(nr::SYS_SYSLOG, "syslog", syslog),
     Row::new(nr::SYS_SECCOMP, "seccomp", |_, _| Err(EINVAL)).partial("as a kernel without filters"),
+    // Nobody tells us when the host preempts a thread, so its sequences cannot be restarted.
+    Row::new(nr::SYS_RSEQ, "rseq", |_, _| Err(ENOSYS)).partial("not there: ENOSYS"),
     Row::new(nr::SYS_PTRACE, "ptrace", |_, _| Err(EPERM)).partial("no tracing"),
 ];
 

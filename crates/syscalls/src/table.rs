@@ -63,6 +63,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("exit", crate::exit::ROWS),
     ("ids", crate::ids::ROWS),
     ("misc", crate::misc::ROWS),
+    ("pidfd", crate::pidfd::ROWS),
     ("pipe", crate::pipe::ROWS),
     ("poll", crate::poll::ROWS),
     ("prctl", crate::prctl::ROWS),

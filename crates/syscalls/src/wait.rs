@@ -1,7 +1,7 @@
 //! Waiting for children: wait4, waitid.
 
 use abi::{
-    errno::{ECHILD, EINVAL, ESRCH},
+    errno::{EAGAIN, ECHILD, EINVAL, ESRCH},
     nr,
     procinfo::Rusage,
     sched::*,
@@ -11,7 +11,7 @@ use abi::{
 use kernel::{
     Result,
     task::{
-        TaskCx,
+        TaskCx, pidfd,
         process::Usage,
         wait::{Report, Selector, wait},
     },
@@ -74,10 +74,23 @@ fn waitid(cx: &mut TaskCx, a: Args) -> Result<u64> {
         P_ALL => Selector::Any,
         P_PID if id > 0 => Selector::Pid(id),
         P_PGID if id > 0 => Selector::Group(id),
+        P_PIDFD if id >= 0 => {
+            let (process, nonblocking) = pidfd::process_of(cx, id)?;
+            let found =
+                wait(cx, Selector::Pid(process.pid), if nonblocking { options | WNOHANG } else { options })?;
+            if found.is_none() && nonblocking && options & WNOHANG == 0 {
+                return Err(EAGAIN);
+            }
+            return answer(cx, a, found);
+        }
         P_PGID if id == 0 => Selector::Group(group_of_caller(cx)?),
         _ => return Err(EINVAL),
     };
     let report = wait(cx, which, options)?;
+    answer(cx, a, report)
+}
+
+fn answer(cx: &mut TaskCx, a: Args, report: Option<Report>) -> Result<u64> {
     if a.u64(2) != 0 {
         let mut bytes = [0; SigInfo::SIZE];
         if let Some(r) = &report {

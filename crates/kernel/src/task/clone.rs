@@ -53,7 +53,8 @@ fn check(cx: &TaskCx, a: &CloneArgs) -> Result<()> {
         || has(CLONE_THREAD) && !has(CLONE_SIGHAND)
         || has(CLONE_FS) && has(CLONE_NEWNS | CLONE_NEWUSER)
         || has(CLONE_THREAD) && has(CLONE_NEWUSER | CLONE_NEWPID)
-        || has(CLONE_INTO_CGROUP | CLONE_PIDFD)
+        || has(CLONE_INTO_CGROUP)
+        || has(CLONE_THREAD) && has(CLONE_PIDFD)
     {
         return Err(EINVAL);
     }
@@ -104,11 +105,29 @@ pub fn clone(cx: &mut TaskCx, a: &CloneArgs) -> Result<Pid> {
         task.clear_child_tid.store(a.child_tid, Ordering::Relaxed);
     }
     let child = TaskCx::new(task, ctx, mm, files);
+    if has(CLONE_PIDFD)
+        && let Err(e) = give_pidfd(cx, a, &child.task)
+    {
+        unregister(&child.task);
+        return Err(e);
+    }
     launch(cx, a, child, tid)?;
     if let Some(gate) = gate {
         cx.task.wait_vfork(&gate);
     }
     Ok(tid)
+}
+
+fn give_pidfd(cx: &mut TaskCx, a: &CloneArgs, child: &Arc<Task>) -> Result<()> {
+    let fd = super::pidfd::open(cx, child.process.clone(), false)?;
+    if let Err(e) = cx.write_u32(a.pidfd, fd.cast_unsigned()) {
+        let files = cx.files.clone();
+        if let Ok(file) = files.remove(fd) {
+            crate::vfs::fdtable::close(&cx.task, &files, file);
+        }
+        return Err(e);
+    }
+    Ok(())
 }
 
 /// Writes the thread ids where they were asked for and lets the child run.

@@ -19,6 +19,7 @@ use crate::{
     error::{ERESTART, Result},
     machine::{End, Machine},
     signal,
+    vfs::fdtable,
 };
 
 /// Ends the calling thread (exit(2)).
@@ -80,7 +81,10 @@ fn leave_memory(cx: &mut TaskCx) {
 fn close_files(cx: &mut TaskCx) {
     *cx.task.files.write() = None;
     let files = std::mem::take(&mut cx.files);
-    drop(files);
+    // Closed by the last thread that uses the table.
+    if let Some(table) = Arc::into_inner(files) {
+        fdtable::close_all(&cx.task, &table);
+    }
 }
 
 /// Takes the thread out of the tree. True if it was the process's last; then the process is a zombie, but nobody was told.
@@ -109,6 +113,7 @@ fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> bool {
         let status = s.group_exit.or(s.leader_status).or(own).unwrap_or(ExitStatus::Code(0));
         (status, s.own_usage)
     };
+    process.ended.store(true, Ordering::SeqCst);
     if let Some(node) = tree.nodes.get_mut(&process.pid) {
         node.zombie = Some(Zombie { status, usage: total, comm });
         node.uid = uid;

@@ -15,6 +15,7 @@ pub mod exit;
 pub mod fs_context;
 pub mod groups;
 pub mod init;
+pub mod pidfd;
 pub mod pool;
 pub mod process;
 pub mod run;

@@ -128,6 +128,8 @@ pub struct Process {
     pub personality: AtomicU32,
     /// init of its pid namespace: signals without a handler do not kill it, its end ends the machine.
     pub is_init: AtomicBool,
+    /// All threads have ended.
+    pub(crate) ended: AtomicBool,
     /// Woken when a signal becomes pending for the process or one of its threads (signalfd).
     pub signal_wait: Arc<WaitQueue>,
     /// Woken when the process becomes a zombie or is reaped (pidfd).
@@ -174,6 +176,7 @@ impl Process {
             exec_generation: AtomicU64::new(0),
             personality: AtomicU32::new(0),
             is_init: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             signal_wait: Arc::new(WaitQueue::new()),
             exit_wait: Arc::new(WaitQueue::new()),
         })
