@@ -320,6 +320,8 @@ fn permission_is_the_hosts() {
     f.permission(&root, 7).unwrap();
     s.outside("/").set_attr_at(b"f", &hal::SetAttr { mode: Some(0o400), ..Default::default() }).unwrap();
     s.pass_time();
+    // As a walk does.
+    assert!(s.root.revalidate(b"f", Some(&as_inode(&f))));
     f.permission(&root, 4).unwrap();
     assert_eq!(f.permission(&root, 2), Err(errno::EACCES), "even for the guest's root");
     s.tree.set_xattr(ino, b"user.note", b"1");
