@@ -13,6 +13,7 @@
 //!   page cache             PAGE_CACHE
 //! a process's timers    PROCESS_TIMERS
 //! leaves                TIMERS, LEAF
+//! wakes                 EPOLL_READY
 //! ```
 //! No lock is held while a task waits or runs guest code.
 
@@ -37,3 +38,5 @@ pub const PROCESS_TIMERS: Rank = Rank::nesting(78, "timers of a process");
 pub const TIMERS: Rank = Rank::new(80, "timers");
 /// Locks under which nothing else is ever taken.
 pub const LEAF: Rank = Rank::new(100, "leaf");
+/// Ready lists of epoll: taken inside wakes, whatever is held there.
+pub const EPOLL_READY: Rank = Rank::nesting(110, "epoll ready list");

@@ -9,6 +9,8 @@ pub mod table;
 
 mod clone;
 mod cred;
+mod epoll;
+mod event;
 mod exit;
 mod ids;
 mod misc;

@@ -60,6 +60,8 @@ impl Row {
 pub const FAMILIES: &[(&str, &[Row])] = &[
     ("clone", crate::clone::ROWS),
     ("cred", crate::cred::ROWS),
+    ("epoll", crate::epoll::ROWS),
+    ("event", crate::event::ROWS),
     ("exit", crate::exit::ROWS),
     ("ids", crate::ids::ROWS),
     ("misc", crate::misc::ROWS),

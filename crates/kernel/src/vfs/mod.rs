@@ -6,6 +6,8 @@
 mod anon;
 pub mod attr;
 pub mod dentry;
+pub mod epoll;
+pub mod eventfd;
 pub mod events;
 pub mod fdtable;
 pub mod file;
@@ -20,6 +22,8 @@ pub mod permission;
 pub mod pipe;
 pub mod poll;
 pub mod rename;
+pub mod signalfd;
+pub mod timerfd;
 
 use std::sync::{Arc, OnceLock};
 
