@@ -1,4 +1,5 @@
 //! hostfs behind the kernel's path walks, on a host in memory.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
