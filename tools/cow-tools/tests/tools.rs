@@ -339,3 +339,50 @@ fn backing_files_get_absolute_names() {
     }
     dir.mkcow(&["cow2", &format!("{name}x")]).fails(1, &["backing file", "name too long"]);
 }
+
+/// What a program writes to a terminal as its standard error.
+fn on_terminal(mut command: Command) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::io::Read;
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let theirs = fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&theirs, size).unwrap();
+    let mut child = command.env("TERM", "xterm").stderr(theirs).spawn().unwrap();
+    // The command holds the terminal open as long as it is there.
+    drop(command);
+    let mut text = Vec::new();
+    let mut buf = [0; 4096];
+    let mut ours = fs::File::from(ours);
+    // The end shows as EIO once nobody has the other side.
+    while let Ok(n @ 1..) = ours.read(&mut buf) {
+        text.extend_from_slice(&buf[..n]);
+    }
+    assert!(child.wait().unwrap().success(), "{}", String::from_utf8_lossy(&text));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn long_work_shows_a_bar_on_a_terminal_only() {
+    let dir = Dir::new("bar");
+    let base: Vec<u8> = Random(9).bytes(4096).repeat(16384);
+    dir.backing("base", &base);
+    dir.mkcow(&["cow", "base"]).silent();
+    let disk = scribble(&dir.path("cow"), &base, 900, &mut Random(10));
+    let run = |args: &[&str]| {
+        let mut command = dir.command(common::MOO);
+        command.args(args);
+        on_terminal(command)
+    };
+    let text = run(&["cow", "new"]);
+    assert!(text.contains("64.00 MiB"), "no bar: {text:?}");
+    assert!(dir.read("new") == disk);
+    dir.moo(&["cow", "new"]).silent();
+    // Short work shows none.
+    dir.backing("small", &[1; 65536]);
+    dir.mkcow(&["small-cow", "small"]).silent();
+    assert_eq!(run(&["small-cow", "new"]), "");
+}
