@@ -174,3 +174,26 @@ impl super::Vfs {
         }
     }
 }
+
+impl super::Vfs {
+    /// A new file of memory without a name (memfd_create(2)). ENOSYS if no tmpfs is registered.
+    pub fn memfd(&self, task: &Task, name: &[u8], mode: u32) -> Result<Arc<File>> {
+        let fs = match self.memfds.get() {
+            Some(fs) => fs.clone(),
+            None => {
+                let kind = task.machine.registry.filesystems.get("tmpfs").ok_or(abi::errno::ENOSYS)?;
+                let fs = kind.mount(&task.machine, b"memfd", b"", false, None)?;
+                self.memfds.get_or_init(|| fs).clone()
+            }
+        };
+        let cred = task.cred();
+        let root = fs.root();
+        let inode = root.dir().ok_or(ENODEV)?.tmpfile(mode, (cred.fsuid, cred.fsgid))?;
+        let flags = OpenFlags::RDWR | OpenFlags::LARGEFILE;
+        let ops = inode.clone().open(flags, task)?;
+        let shown = [b"/memfd:", name, b" (deleted)"].concat();
+        let dentry = Dentry::new_named(inode, &shown);
+        let mount = Mount::new(fs, Dentry::new_root(root), b"memfd", 0);
+        Ok(File::new(ops, Path { mount, dentry }, flags))
+    }
+}

@@ -92,6 +92,10 @@ pub trait FileOps: Any + Send + Sync {
     fn allocate(&self, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
         Err(abi::errno::ENODEV)
     }
+    /// Seals of the file (F_ADD_SEALS); `None`: EINVAL.
+    fn seals(&self) -> Option<&AtomicU32> {
+        None
+    }
     /// O_NONBLOCK, O_APPEND or O_ASYNC changed by fcntl.
     fn set_flags(&self, _file: &File, _flags: OpenFlags) -> Result<()> {
         Ok(())

@@ -67,6 +67,8 @@ pub struct InodeCommon {
     pub fifo: Mutex<Option<std::sync::Weak<Pipe>>>,
     /// The socket bound here (owned by the socket family).
     pub socket: Mutex<Option<std::sync::Weak<dyn Any + Send + Sync>>>,
+    /// Held while bytes are put at the end (O_APPEND).
+    pub append: Mutex<()>,
     /// Writers minus executors, for ETXTBSY: > 0 open for writing, < 0 being executed.
     pub writers: std::sync::atomic::AtomicI32,
 }
@@ -78,6 +80,7 @@ impl InodeCommon {
             watches: Watches::default(),
             fifo: Mutex::new(locks::INODE, None),
             socket: Mutex::new(locks::INODE, None),
+            append: Mutex::new(locks::FILE_POS, ()),
             writers: std::sync::atomic::AtomicI32::new(0),
         }
     }

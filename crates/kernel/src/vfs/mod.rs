@@ -24,8 +24,12 @@ pub mod poll;
 pub mod rename;
 pub mod signalfd;
 pub mod timerfd;
+pub mod rw;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
 
 use dentry::{Dentry, DentryQueue};
 use inode::FileSystem;
@@ -44,6 +48,11 @@ pub struct Vfs {
     /// The first namespace.
     root_ns: OnceLock<Arc<MountNs>>,
     renames: rename::RenameLock,
+    lock_waits: lock::LockWaits,
+    /// inotify watches in the machine: without any, nobody is told of reads and writes.
+    watches: AtomicU32,
+    /// Where memfd_create(2) makes its files.
+    memfds: OnceLock<Arc<dyn FileSystem>>,
     /// Where anonymous files live.
     anon: OnceLock<Arc<Mount>>,
 }
@@ -53,6 +62,20 @@ impl Vfs {
     pub fn set_root(&self, fs: Arc<dyn FileSystem>, source: &str, flags: u32) -> Arc<MountNs> {
         let root = Dentry::new_root(fs.root());
         self.root_ns.get_or_init(|| MountNs::new(Mount::new(fs, root, source.as_bytes(), flags))).clone()
+    }
+
+    /// Counts an inotify watch that was added or removed.
+    pub fn count_watch(&self, added: bool) {
+        if added {
+            self.watches.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.watches.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    /// Is anything watched at all?
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.watches.load(Ordering::Relaxed) != 0
     }
 
     /// The first namespace; `None` before [`Vfs::set_root`].

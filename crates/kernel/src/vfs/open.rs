@@ -139,6 +139,9 @@ fn open_inode(task: &Task, cred: &Cred, at: &Path, flags: OpenFlags) -> Result<A
     {
         file.holds_write(g);
     }
+    if task.machine.vfs.is_watched() {
+        events::opened(&file);
+    }
     Ok(file)
 }
 
