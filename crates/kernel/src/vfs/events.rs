@@ -56,7 +56,7 @@ pub(super) fn moved(from: &Dentry, old: &[u8], to: &Dentry, new: &[u8], inode: &
 }
 
 /// Attributes changed.
-pub(super) fn attributes(dentry: &Dentry) {
+pub fn attributes(dentry: &Dentry) {
     both(dentry, IN_ATTRIB);
 }
 

@@ -212,6 +212,11 @@ impl FdTable {
         (0i32..).zip(&slots.entries).filter(|(_, e)| e.is_some()).map(|(fd, _)| fd).collect()
     }
 
+    /// Is there an open file that `f` says yes to? `f` must be quick and take no lock.
+    pub fn any(&self, f: impl Fn(&File) -> bool) -> bool {
+        self.slots.lock().entries.iter().flatten().any(|e| f(&e.file))
+    }
+
     /// Slots the table has room for (FDSize of /proc/PID/status).
     pub fn size(&self) -> usize {
         (self.slots.lock().used.len() * 64).max(64)

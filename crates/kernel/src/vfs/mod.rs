@@ -22,9 +22,9 @@ pub mod permission;
 pub mod pipe;
 pub mod poll;
 pub mod rename;
+pub mod rw;
 pub mod signalfd;
 pub mod timerfd;
-pub mod rw;
 
 use std::sync::{
     Arc, OnceLock,

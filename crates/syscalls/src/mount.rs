@@ -1,0 +1,159 @@
+//! The mount tree: mount, umount2, pivot_root.
+
+use abi::{
+    cap::CAP_SYS_ADMIN,
+    errno::{EINVAL, ENODEV, ENOTDIR, EPERM},
+    fs::{
+        AT_FDCWD, AT_SYMLINK_NOFOLLOW, MNT_DETACH, MNT_EXPIRE, MNT_FORCE, MS_BIND, MS_MGC_MSK, MS_MGC_VAL,
+        MS_MOVE, MS_NOATIME, MS_NODIRATIME, MS_PRIVATE, MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT,
+        MS_SHARED, MS_SILENT, MS_SLAVE, MS_STRICTATIME, MS_UNBINDABLE, UMOUNT_NOFOLLOW,
+    },
+    nr,
+};
+use kernel::{
+    Result,
+    task::TaskCx,
+    vfs::{
+        dentry::Dentry,
+        mount::{MOUNT_FLAGS, Mount},
+    },
+};
+
+use crate::{args::Args, stat::place, table::Row};
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::new(nr::SYS_MOUNT, "mount", mount).partial("propagation is always private"),
+    Row::new(nr::SYS_UMOUNT2, "umount2", umount2).partial("no MNT_EXPIRE"),
+    Row::new(nr::SYS_PIVOT_ROOT, "pivot_root", pivot_root),
+];
+
+const PROPAGATION: u32 = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE;
+
+fn optional_string(cx: &mut TaskCx, addr: u64) -> Result<Vec<u8>> {
+    if addr == 0 { Ok(Vec::new()) } else { cx.read_cstr(addr, 4096, EINVAL) }
+}
+
+/// Flags a new mount keeps: relatime unless told otherwise.
+fn kept(flags: u32) -> u32 {
+    let mut keep = flags & MOUNT_FLAGS;
+    if flags & (MS_NOATIME | MS_STRICTATIME) == 0 {
+        keep |= MS_RELATIME;
+    }
+    if flags & MS_STRICTATIME != 0 {
+        keep &= !(MS_RELATIME | MS_NOATIME);
+    }
+    keep
+}
+
+fn mount(cx: &mut TaskCx, a: Args) -> Result<u64> {
+    let mut flags = a.u32(3);
+    if flags & MS_MGC_MSK == MS_MGC_VAL {
+        flags &= !MS_MGC_MSK;
+    }
+    flags &= !MS_SILENT;
+    let kind = if flags & (MS_REMOUNT | MS_BIND | MS_MOVE | PROPAGATION) == 0 {
+        Some(cx.read_cstr(a.u64(2), 4096, EINVAL)?)
+    } else {
+        None
+    };
+    let at = place(cx, AT_FDCWD, a.u64(1), 0)?;
+    if !cx.cred().has(CAP_SYS_ADMIN) {
+        return Err(EPERM);
+    }
+    let ns = cx.fs().mounts.clone();
+    let is_root = std::sync::Arc::ptr_eq(&at.dentry, &at.mount.root);
+    if flags & MS_REMOUNT != 0 {
+        if !is_root {
+            return Err(EINVAL);
+        }
+        let data = optional_string(cx, a.u64(4))?;
+        if flags & MS_BIND == 0 && !data.is_empty() {
+            at.mount.fs.remount(&String::from_utf8_lossy(&data))?;
+        }
+        let mut new = flags & MOUNT_FLAGS;
+        // Without a word about access times they stay as they are.
+        let atimes = MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
+        if flags & (atimes | MS_STRICTATIME) == 0 {
+            new |= at.mount.flags() & atimes;
+        }
+        at.mount.set_flags(new);
+        return Ok(0);
+    }
+    if flags & MS_BIND != 0 {
+        let from = place(cx, AT_FDCWD, a.u64(0), 0)?;
+        ns.bind(&from, &at, flags & MS_REC != 0)?;
+        return Ok(0);
+    }
+    if flags & PROPAGATION != 0 {
+        // One namespace tree: nothing propagates. Private is what all mounts are; shared is accepted, as programs that
+        // set it (init systems) work with it.
+        if (flags & PROPAGATION).count_ones() != 1 || flags & !(PROPAGATION | MS_REC) != 0 || !is_root {
+            return Err(EINVAL);
+        }
+        return Ok(0);
+    }
+    if flags & MS_MOVE != 0 {
+        let from = place(cx, AT_FDCWD, a.u64(0), 0)?;
+        ns.move_mount(&from, &at)?;
+        return Ok(0);
+    }
+    let kind = String::from_utf8(kind.unwrap_or_default()).map_err(|_| ENODEV)?;
+    let source = optional_string(cx, a.u64(0))?;
+    let options = optional_string(cx, a.u64(4))?;
+    let machine = cx.machine().clone();
+    let fs_type = machine.registry.filesystems.get(kind.as_str()).ok_or(ENODEV)?.clone();
+    let fs = fs_type.mount(&machine, &source, &options, flags & MS_RDONLY != 0, Some(cx))?;
+    let root = Dentry::new_root(fs.root());
+    let shown: &[u8] = if source.is_empty() { b"none" } else { &source };
+    ns.attach(Mount::new(fs, root, shown, kept(flags)), &at)?;
+    Ok(0)
+}
+
+fn umount2(cx: &mut TaskCx, a: Args) -> Result<u64> {
+    let flags = a.u32(1);
+    if flags & !(MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) != 0 || flags & MNT_EXPIRE != 0 {
+        return Err(EINVAL);
+    }
+    let follow = if flags & UMOUNT_NOFOLLOW != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
+    let at = place(cx, AT_FDCWD, a.u64(0), follow)?;
+    if !cx.cred().has(CAP_SYS_ADMIN) {
+        return Err(EPERM);
+    }
+    // What uses a mount: working directories, roots and open files of all tasks.
+    let tasks = cx.machine().tree.tasks();
+    let in_use = |m: &std::sync::Arc<Mount>| {
+        tasks.iter().any(|t| {
+            let fs = t.fs();
+            let uses = |p: &kernel::vfs::Path| std::sync::Arc::ptr_eq(&p.mount, m);
+            uses(&fs.root()) || uses(&fs.cwd()) || t.files().is_some_and(|f| f.any(|file| uses(&file.path)))
+        })
+    };
+    let ns = cx.fs().mounts.clone();
+    ns.detach(&at, flags & MNT_DETACH != 0, in_use)?;
+    Ok(0)
+}
+
+fn pivot_root(cx: &mut TaskCx, a: Args) -> Result<u64> {
+    let new = place(cx, AT_FDCWD, a.u64(0), 0)?;
+    let old = place(cx, AT_FDCWD, a.u64(1), 0)?;
+    if !new.is_dir() || !old.is_dir() {
+        return Err(ENOTDIR);
+    }
+    if !cx.cred().has(CAP_SYS_ADMIN) {
+        return Err(EPERM);
+    }
+    let fs = cx.fs();
+    let root = fs.root();
+    fs.mounts.pivot_root(&new, &old, &root)?;
+    // Everybody whose root or working directory was the old root goes along.
+    for t in cx.machine().tree.tasks() {
+        let f = t.fs();
+        if f.root() == root {
+            f.set_root(new.clone());
+        }
+        if f.cwd() == root {
+            f.set_cwd(new.clone());
+        }
+    }
+    Ok(0)
+}
