@@ -162,7 +162,8 @@ fn hostile(lab: &Lab, place: Place, program: &Path) -> Result<Completion> {
 fn verdict(outcome: &Outcome) -> Result<Completion> {
     if outcome.code() == SKIPPED {
         outcome.expect_clean()?;
-        return Ok(Completion::ignored_with(outcome.err().trim().to_owned()));
+        let reason = outcome.err().lines().next().unwrap_or_default().trim().to_owned();
+        return Ok(Completion::ignored_with(reason));
     }
     outcome.expect(0)?;
     Ok(Completion::Completed)

@@ -1,8 +1,264 @@
-//! scripts
-use libtest_mimic::Trial;
+//! Scripts: `tests/scripts/AREA/CASE.sh`, real programs at real work.
+//!
+//! A script runs in an empty directory of its own, first on the host, then inside; both must exit 0 and print
+//! the same. Comments at its head say what it needs:
+//!
+//! - `# needs: git python3` programs without which it is skipped;
+//! - `# limit: 60` seconds for one run (30 if not said);
+//! - `# compare: no` when what it prints is not the same twice;
+//! - `# fixture: zlib` a file or tree of the cache, found in `$FIXTURE` (see `.ci/setup`);
+//! - `# root: bookworm` run in this tree of the cache (`--root` inside, chroot on the host);
+//! - `# places: machine` only there (of `host`, `machine`, `user`).
 
-use crate::lab::Lab;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-pub fn trials(_lab: &Lab) -> Vec<Trial> {
-    vec![]
+use anyhow::{Context, Result, anyhow, bail};
+use libtest_mimic::{Completion, Trial};
+
+use crate::guest::expect_untouched;
+use crate::lab::{Lab, PATH, Place, find_program};
+use crate::outcome::{Outcome, run};
+
+/// A script and what its head says.
+#[derive(Debug, Clone)]
+struct Script {
+    name: String,
+    path: PathBuf,
+    needs: Vec<String>,
+    limit: Duration,
+    compare: bool,
+    fixture: Option<String>,
+    root: Option<String>,
+    places: Vec<String>,
+}
+
+impl Script {
+    fn read(area: &str, path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let mut script = Self {
+            name: format!("{area}::{}", path.file_stem().unwrap_or_default().to_string_lossy()),
+            path: path.into(),
+            needs: vec!["bash".into()],
+            limit: Duration::from_secs(30),
+            compare: true,
+            fixture: None,
+            root: None,
+            places: vec![],
+        };
+        for line in text.lines().take_while(|line| line.starts_with('#')) {
+            let Some((key, value)) = line.trim_start_matches(['#', ' ']).split_once(": ") else { continue };
+            match key {
+                "needs" => script.needs.extend(value.split_whitespace().map(Into::into)),
+                "limit" => {
+                    script.limit = Duration::from_secs(value.parse().with_context(|| line.to_owned())?)
+                }
+                "compare" => script.compare = value != "no",
+                "fixture" => script.fixture = Some(value.into()),
+                "root" => script.root = Some(value.into()),
+                "places" => script.places = value.split_whitespace().map(Into::into).collect(),
+                _ => {}
+            }
+        }
+        Ok(script)
+    }
+
+    /// Why this script cannot run here, if so.
+    fn obstacle(&self, lab: &Lab, place: Place) -> Option<String> {
+        if let Some(missing) = lab.missing(&self.needs) {
+            return Some(missing);
+        }
+        for item in self.fixture.iter().chain(&self.root) {
+            if !lab.cache().join(item).exists() {
+                return Some(format!("{} was not set up; see .ci/setup", lab.cache().join(item).display()));
+            }
+        }
+        if self.root.is_some() && place == Place::Host && !lab.is_root() {
+            return Some("chroot needs root".into());
+        }
+        if self.needs.iter().any(|n| n == "cargo") && place == Place::UserMachine && toolchain_is_private() {
+            return Some("the toolchain is root's own".into());
+        }
+        None
+    }
+
+    fn run(&self, lab: &Lab, place: Place) -> Result<Outcome> {
+        let scratch = lab.scratch("script")?;
+        let staged = scratch.with_extension("sh");
+        fs::copy(&self.path, &staged)?;
+        let mut env = self.environment(lab, &scratch);
+        let mut command;
+        if let Some(root) = &self.root {
+            let tree = lab.cache().join(root);
+            let body = fs::read_to_string(&self.path)?;
+            env.push(("HOME".into(), "/tmp".into()));
+            if place == Place::Host {
+                command = lab.command(
+                    place,
+                    &[],
+                    &[
+                        "chroot".as_ref(),
+                        tree.as_os_str(),
+                        "/bin/bash".as_ref(),
+                        "-c".as_ref(),
+                        body.as_ref(),
+                    ],
+                );
+            } else {
+                let tree = tree.to_string_lossy().into_owned();
+                let options = options(&["--root", &tree, "--cwd", "/tmp"], &env);
+                let options: Vec<&str> = options.iter().map(String::as_str).collect();
+                command = lab.command(place, &options, &["/bin/bash", "-c", &body]);
+            }
+        } else {
+            let options = options(&[], &env);
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            command = lab.command(place, &options, &["bash".as_ref(), staged.as_os_str()]);
+        }
+        if place == Place::Host {
+            set(&mut command, &env);
+        }
+        let outcome = run(command.current_dir(&scratch), b"", self.limit)?;
+        if place != Place::Host {
+            expect_untouched(&scratch)?;
+        }
+        let _ = fs::remove_dir_all(&scratch);
+        let _ = fs::remove_file(&staged);
+        Ok(outcome)
+    }
+
+    fn environment(&self, lab: &Lab, scratch: &Path) -> Vec<(String, String)> {
+        let mut env = vec![("HOME".to_owned(), scratch.to_string_lossy().into_owned())];
+        if let Some(fixture) = &self.fixture {
+            env.push(("FIXTURE".into(), lab.cache().join(fixture).to_string_lossy().into_owned()));
+        }
+        if self.needs.iter().any(|need| need == "cargo") {
+            // rustup's proxies find their toolchain by these, whatever HOME is.
+            let home = std::env::var("HOME").unwrap_or_default();
+            let keep = |key: &str, or: String| (key.to_owned(), std::env::var(key).unwrap_or(or));
+            env.push(keep("RUSTUP_HOME", format!("{home}/.rustup")));
+            let bin = find_program("cargo").and_then(|p| Some(p.parent()?.to_string_lossy().into_owned()));
+            env.push(("PATH".into(), format!("{}:{PATH}", bin.unwrap_or_default())));
+            if let Ok(chain) = std::env::var("RUSTUP_TOOLCHAIN") {
+                env.push(("RUSTUP_TOOLCHAIN".into(), chain));
+            }
+        }
+        env
+    }
+}
+
+fn toolchain_is_private() -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    find_program("cargo").is_none_or(|path| {
+        path.ancestors()
+            .any(|dir| fs::metadata(dir).is_ok_and(|m| m.is_dir() && m.permissions().mode() & 1 == 0))
+    })
+}
+
+fn options(first: &[&str], env: &[(String, String)]) -> Vec<String> {
+    let mut options: Vec<String> = first.iter().map(|s| (*s).to_owned()).collect();
+    for (key, value) in env {
+        options.push("--env".into());
+        options.push(format!("{key}={value}"));
+    }
+    options
+}
+
+fn set(command: &mut Command, env: &[(String, String)]) {
+    for (key, value) in env {
+        command.env(key, value);
+    }
+}
+
+/// What the host answered, kept for the comparison.
+type Answers = Arc<Mutex<HashMap<String, Arc<OnceLock<Result<Vec<u8>, String>>>>>>;
+
+fn oracle(lab: &Lab, script: &Script, answers: &Answers) -> Result<Vec<u8>> {
+    let slot =
+        answers.lock().map_err(|_| anyhow!("poisoned"))?.entry(script.name.clone()).or_default().clone();
+    let answer = slot.get_or_init(|| {
+        let run = || -> Result<Vec<u8>> {
+            let outcome = script.run(lab, Place::Host)?;
+            outcome.expect(0)?;
+            Ok(outcome.stdout)
+        };
+        run().map_err(|error| format!("on the host: {error:#}"))
+    });
+    answer.clone().map_err(anyhow::Error::msg)
+}
+
+fn check(lab: &Lab, place: Place, script: &Script, answers: &Answers) -> Result<Completion> {
+    if let Some(reason) = script.obstacle(lab, place) {
+        return Ok(Completion::ignored_with(reason));
+    }
+    if place == Place::Host {
+        oracle(lab, script, answers)?;
+        return Ok(Completion::Completed);
+    }
+    let outcome = script.run(lab, place)?;
+    outcome.expect(0)?;
+    let on_host = script.places.is_empty() || script.places.iter().any(|p| p == "host");
+    if script.compare && on_host && script.obstacle(lab, Place::Host).is_none() {
+        let expected = oracle(lab, script, answers)?;
+        if expected != outcome.stdout {
+            bail!("{}", difference(&String::from_utf8_lossy(&expected), &outcome.out()));
+        }
+    }
+    Ok(Completion::Completed)
+}
+
+fn difference(host: &str, inside: &str) -> String {
+    let mut line = 1;
+    let (mut a, mut b) = (host.lines(), inside.lines());
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return "the outputs differ in their line ends".into(),
+            (left, right) if left != right => {
+                return format!(
+                    "line {line} differs\n  host:   {}\n  inside: {}",
+                    left.unwrap_or("(no more)"),
+                    right.unwrap_or("(no more)")
+                );
+            }
+            _ => line += 1,
+        }
+    }
+}
+
+/// One trial per script and place.
+pub fn trials(lab: &Lab) -> Vec<Trial> {
+    let answers = Answers::default();
+    let mut files = Vec::new();
+    for area in fs::read_dir(lab.source().join("tests/scripts")).into_iter().flatten().flatten() {
+        for file in fs::read_dir(area.path()).into_iter().flatten().flatten() {
+            if file.path().extension().is_some_and(|e| e == "sh") {
+                files.push((area.file_name().to_string_lossy().into_owned(), file.path()));
+            }
+        }
+    }
+    files.sort();
+    let mut trials = Vec::new();
+    for (area, path) in files {
+        let script = match Script::read(&area, &path) {
+            Ok(script) => script,
+            Err(error) => {
+                let name = format!("host::{area}::{}", path.display());
+                trials.push(Trial::test(name, move || Err(format!("{error:#}").into())));
+                continue;
+            }
+        };
+        for place in lab.places() {
+            if !script.places.is_empty() && !script.places.iter().any(|p| p == place.prefix()) {
+                continue;
+            }
+            let (script, answers) = (script.clone(), answers.clone());
+            let name = script.name.clone();
+            trials.push(lab.trial(place, &name, move |lab, place| check(lab, place, &script, &answers)));
+        }
+    }
+    trials
 }
