@@ -1,6 +1,6 @@
 //! Where tests run: directories, the binary under test, users, and the commands made of them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use libtest_mimic::{Completion, Failed, Trial};
 
 /// User and group that stand for "a plain user" when the suite runs as root: nobody.
@@ -126,6 +126,11 @@ impl Lab {
         self.inner.stage.join("umlaut")
     }
 
+    /// The binary under test, where it was built.
+    pub fn binary(&self) -> &Path {
+        &self.inner.binary
+    }
+
     /// The places that this run covers.
     pub fn places(&self) -> Vec<Place> {
         let mut places = vec![Place::Host];
@@ -170,16 +175,27 @@ impl Lab {
 
     /// `program` with arguments at `place`, in a session of its own and a clean environment.
     pub fn command<S: AsRef<OsStr>>(&self, place: Place, options: &[&str], program: &[S]) -> Command {
-        let mut words: Vec<&OsStr> = Vec::new();
-        let binary = self.staged_binary();
+        self.session(place == Place::UserMachine, &self.words(place, options, program))
+    }
+
+    /// The same, with its standard input as its controlling terminal.
+    pub fn terminal<S: AsRef<OsStr>>(&self, place: Place, options: &[&str], program: &[S]) -> Command {
+        self.start(place == Place::UserMachine, &["setsid", "--ctty"], &self.words(place, options, program))
+    }
+
+    fn words<S: AsRef<OsStr>>(&self, place: Place, options: &[&str], program: &[S]) -> Vec<OsString> {
+        let mut words: Vec<OsString> = Vec::new();
         if place != Place::Host {
-            words.push(binary.as_os_str());
-            words.push(OsStr::new("run"));
-            words.extend(options.iter().map(OsStr::new));
-            words.push(OsStr::new("--"));
+            words.push(self.staged_binary().into());
+            // Without a program it is the plain `umlaut`: a shell over one's own files.
+            if !program.is_empty() {
+                words.push("run".into());
+                words.extend(options.iter().map(Into::into));
+                words.push("--".into());
+            }
         }
-        words.extend(program.iter().map(AsRef::as_ref));
-        self.session(place == Place::UserMachine, &words)
+        words.extend(program.iter().map(|word| word.as_ref().to_owned()));
+        words
     }
 
     /// The binary under test with these arguments alone.
@@ -192,13 +208,18 @@ impl Lab {
 
     /// A command in a session of its own, as a plain user if asked.
     pub fn session<S: AsRef<OsStr>>(&self, plain_user: bool, words: &[S]) -> Command {
+        self.start(plain_user, &["setsid"], words)
+    }
+
+    fn start<S: AsRef<OsStr>>(&self, plain_user: bool, starter: &[&str], words: &[S]) -> Command {
         let mut command;
         if plain_user && self.inner.is_root {
             let id = PLAIN_USER.to_string();
             command = Command::new("setpriv");
-            command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--", "setsid"]);
+            command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]).args(starter);
         } else {
-            command = Command::new("setsid");
+            command = Command::new(starter[0]);
+            command.args(&starter[1..]);
         }
         command.args(words);
         command.env_clear();
@@ -212,14 +233,6 @@ impl Lab {
             .iter()
             .find(|program| find_program(program).is_none())
             .map(|p| format!("no {p} on this host"))
-    }
-
-    /// Says how many cases would be left out for a missing release binary.
-    pub fn check_binary(&self) -> Result<()> {
-        if !self.inner.native_only && !self.inner.binary.exists() {
-            bail!("{} does not exist; build it with `cargo build --release`", self.inner.binary.display());
-        }
-        Ok(())
     }
 }
 

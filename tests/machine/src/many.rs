@@ -1,8 +1,117 @@
-//! many
-use libtest_mimic::Trial;
+//! Many machines: in a row, at once, and what they leave behind on the host.
 
-use crate::lab::Lab;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
-pub fn trials(_lab: &Lab) -> Vec<Trial> {
-    vec![]
+use anyhow::{Result, anyhow, ensure};
+use libtest_mimic::{Completion, Trial};
+
+use crate::lab::{Lab, Place};
+use crate::outcome::run;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// One trial per case and machine place.
+pub fn trials(lab: &Lab) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for place in lab.machine_places() {
+        trials.push(lab.trial(place, "many::a_hundred_in_a_row", in_a_row));
+        trials.push(lab.trial(place, "many::twenty_at_once", at_once));
+        trials.push(lab.trial(place, "many::two_do_not_see_each_other", apart));
+    }
+    trials
+}
+
+/// Names in the directories where a machine might leave files.
+fn traces(lab: &Lab) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let home = std::env::var("HOME").unwrap_or_default();
+    let run_dir = std::env::var("XDG_RUNTIME_DIR").unwrap_or_default();
+    for dir in ["/tmp", "/dev/shm", "/run", "/var/tmp", &format!("{home}/.uml"), &home, &run_dir] {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            names.insert(entry.path().to_string_lossy().into_owned());
+        }
+    }
+    for entry in fs::read_dir(lab.stage()).into_iter().flatten().flatten() {
+        if entry.path().extension().is_none() {
+            continue;
+        }
+        names.insert(entry.path().to_string_lossy().into_owned());
+    }
+    names
+}
+
+/// Names that speak of machines among those that are new.
+fn fresh(lab: &Lab, before: &BTreeSet<String>) -> Vec<String> {
+    let after = traces(lab);
+    after
+        .difference(before)
+        .filter(|name| {
+            let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            ["umlaut", "uml", "linux", "vm_file", "stub", "memfd"].iter().any(|word| name.contains(word))
+        })
+        .cloned()
+        .collect()
+}
+
+fn in_a_row(lab: &Lab, place: Place) -> Result<Completion> {
+    let before = traces(lab);
+    let start = Instant::now();
+    for i in 0..100 {
+        let outcome =
+            run(&mut lab.command(place, &[], &["/bin/sh", "-c", &format!("echo {i} | cat")]), b"", LIMIT)?;
+        outcome.expect(0)?;
+        ensure!(outcome.out() == format!("{i}\n"), outcome.describe("wrong output"));
+    }
+    let left = fresh(lab, &before);
+    ensure!(left.is_empty(), "files left behind: {}", left.join(", "));
+    ensure!(start.elapsed() < Duration::from_secs(60), "a hundred machines took {:?}", start.elapsed());
+    Ok(Completion::Completed)
+}
+
+fn at_once(lab: &Lab, place: Place) -> Result<Completion> {
+    let before = traces(lab);
+    let threads: Vec<_> = (0..20)
+        .map(|i| {
+            let lab = lab.clone();
+            thread::spawn(move || -> Result<()> {
+                let script = format!("for i in 1 2 3 4 5; do echo {i} | cat; done; sleep 1; echo $$ end");
+                let outcome = run(&mut lab.command(place, &[], &["/bin/sh", "-c", &script]), b"", 2 * LIMIT)?;
+                outcome.expect(0)?;
+                ensure!(
+                    outcome.out().matches(&format!("{i}\n")).count() >= 5,
+                    outcome.describe("wrong output")
+                );
+                Ok(())
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().map_err(|_| anyhow!("a thread panicked"))??;
+    }
+    let left = fresh(lab, &before);
+    ensure!(left.is_empty(), "files left behind: {}", left.join(", "));
+    Ok(Completion::Completed)
+}
+
+fn apart(lab: &Lab, place: Place) -> Result<Completion> {
+    let other = {
+        let lab = lab.clone();
+        thread::spawn(move || {
+            let script = "echo mine >/tmp/umlaut-apart; sleep 2; cat /tmp/umlaut-apart";
+            run(&mut lab.command(place, &[], &["/bin/sh", "-c", script]), b"", LIMIT)
+        })
+    };
+    thread::sleep(Duration::from_millis(700));
+    let script = "test -e /tmp/umlaut-apart && echo seen; kill -9 -1; ls /proc | grep -c '^[0-9]*$'";
+    let outcome = run(&mut lab.command(place, &[], &["/bin/sh", "-c", script]), b"", LIMIT)?;
+    outcome.expect(0)?;
+    ensure!(!outcome.out().contains("seen"), "one machine sees the other's files");
+    let other = other.join().map_err(|_| anyhow!("a thread panicked"))??;
+    other.expect(0)?;
+    ensure!(other.out() == "mine\n", other.describe("the other machine was disturbed"));
+    Ok(Completion::Completed)
 }
