@@ -86,7 +86,7 @@ pub fn new_init(
     files: Arc<FdTable>,
 ) -> Result<TaskCx> {
     let ctx = machine.host.new_context()?;
-    let mm = Mm::new(ctx.space());
+    let mm = Mm::new(ctx.space(), machine.memory.clone());
     let start_ns = machine.clock.monotonic_ns();
     if kind == InitKind::Builtin {
         add_builtin(machine)?;

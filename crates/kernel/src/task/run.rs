@@ -49,7 +49,7 @@ pub fn run_task(mut cx: TaskCx) {
             Event::Syscall { nr, args } => syscall(&mut cx, &*dispatch, nr, args),
             Event::Exception(e) => {
                 cx.task.stats.faults.fetch_add(1, Ordering::Relaxed);
-                if !crate::mm::handle_fault(&mut cx, &e) {
+                if let Err(e) = crate::mm::handle_fault(&mut cx, &e) {
                     signal::force_exception(&mut cx, &e);
                 }
             }

@@ -1,0 +1,95 @@
+//! The end of memory: samples what guest processes really use, and kills the largest when it is more than the machine
+//! has. The machine itself lives on.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use abi::{SigInfo, Signal};
+
+use super::Mm;
+use crate::{
+    error::Result,
+    machine::Machine,
+    task::{Process, Task},
+};
+
+/// Bytes a second a guest may take into use without being noticed; the time between samples follows from it.
+const FASTEST: u64 = 4 << 30;
+const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// Starts the thread that watches. It ends with the machine.
+pub fn start(machine: &Arc<Machine>) -> Result<()> {
+    let weak = Arc::downgrade(machine);
+    let host = machine.host.clone();
+    machine.host.spawn(
+        "oom",
+        Box::new(move || {
+            let mut pause = SHORTEST;
+            loop {
+                host.sleep(pause);
+                let Some(m) = Weak::upgrade(&weak).filter(|m| m.end_requested().is_none()) else { return };
+                pause = watch(&m);
+            }
+        }),
+    )
+}
+
+/// One sample; how long to sleep until the next.
+fn watch(m: &Arc<Machine>) -> Duration {
+    let users = sample(m);
+    let private = users.iter().map(|u| u.1).sum();
+    m.memory.set_resident(private);
+    let limit = m.memory.limit();
+    let used = private + m.memory.cache_bytes();
+    if used > limit {
+        kill_largest(m, users, used);
+        return SHORTEST;
+    }
+    Duration::from_millis((limit - used) / (FASTEST / 1000)).clamp(SHORTEST, LONGEST)
+}
+
+/// Processes with their private resident bytes; each address space is counted once.
+fn sample(m: &Machine) -> Vec<(Arc<Task>, u64)> {
+    let mut seen = HashSet::new();
+    let mut out = Vec::new();
+    for t in m.tree.tasks() {
+        if let Some(mm) = t.mm()
+            && seen.insert(Arc::<Mm>::as_ptr(&mm))
+        {
+            out.push((t, mm.space.resident_bytes().0));
+        }
+    }
+    out
+}
+
+fn kill_largest(m: &Machine, mut users: Vec<(Arc<Task>, u64)>, used: u64) {
+    use std::sync::atomic::Ordering;
+    users.sort_by_key(|u| std::cmp::Reverse(u.1));
+    // One that is being killed already gives its memory back soon.
+    if users.iter().any(|(t, _)| t.process.state.lock().group_exit.is_some()) {
+        return;
+    }
+    let victim = users.iter().find(|(t, _)| !t.process.is_init.load(Ordering::Relaxed)).or(users.first());
+    let Some((task, size)) = victim else { return };
+    let comm = String::from_utf8_lossy(&task.comm.lock()).into_owned();
+    m.log.print(
+        3,
+        m.clock.uptime_ns(),
+        format!(
+            "Out of memory: Killed process {} ({comm}) anon-rss:{}kB, machine {}kB of {}kB",
+            task.pid(),
+            size / 1024,
+            used / 1024,
+            m.memory.limit() / 1024
+        ),
+    );
+    kill(&task.process);
+}
+
+fn kill(p: &Arc<Process>) {
+    p.send(SigInfo::kernel(Signal::SIGKILL));
+}
