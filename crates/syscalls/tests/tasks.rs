@@ -505,3 +505,63 @@ fn the_limit_of_processes_is_kept() {
     assert_eq!(g.finish(), 0);
     assert_eq!(seen.all(), [2, abi::errno::EAGAIN.as_ret(), 3]);
 }
+
+#[test]
+fn stops_under_load_lose_nothing() {
+    let seen = Seen::default();
+    const CHILDREN: usize = 400;
+    let mut init = Vec::new();
+    for _ in 0..CHILDREN {
+        init.push(call(nr::SYS_FORK, &[]));
+        init.push(then(&seen, nr::SYS_GETPID, &[]));
+    }
+    for _ in 0..CHILDREN {
+        init.push(call(nr::SYS_WAIT4, &[u64::MAX, MEM, 0, 0]));
+        init.push(then(&seen, nr::SYS_GETPID, &[]));
+    }
+    init.push(exit_group(0));
+    let mut scripts = vec![init];
+    let flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+    // Scripts go to tasks in order of creation: threads take some of them too, and so none forks.
+    for i in 0..CHILDREN {
+        scripts.push(match i % 3 {
+            0 => vec![call(nr::SYS_GETPPID, &[]), call(nr::SYS_SCHED_YIELD, &[])],
+            1 => vec![call(nr::SYS_GETPID, &[])],
+            _ => vec![call(nr::SYS_CLONE, &[flags, STACK, 0, 0, 0]), call(nr::SYS_GETPPID, &[])],
+        });
+    }
+    let g = start(scripts);
+    for _ in 0..40 {
+        g.machine.freezer.stop(&g.machine);
+        let forks = g.machine.tree.lock().forks;
+        std::thread::sleep(Duration::from_millis(1));
+        assert_eq!(g.machine.tree.lock().forks, forks, "a frozen machine forks");
+        g.machine.freezer.go(&g.machine);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(g.finish(), 0);
+    let all = seen.all();
+    let (mut born, mut reaped) = (all[..CHILDREN].to_vec(), all[CHILDREN..].to_vec());
+    born.sort_unstable();
+    reaped.sort_unstable();
+    assert_eq!(born, reaped);
+}
+
+#[test]
+fn thousand_processes_live_at_once() {
+    const CHILDREN: usize = 1000;
+    let mut init: Vec<Step> = (0..CHILDREN).map(|_| call(nr::SYS_FORK, &[])).collect();
+    init.push(call(nr::SYS_WAIT4, &[u64::MAX, MEM, 0, 0]));
+    init.push(exit_group(0));
+    let mut scripts = vec![init];
+    scripts.extend((0..CHILDREN).map(|_| vec![call(nr::SYS_PAUSE, &[])]));
+    let g = start(scripts);
+    g.wait_for("all", |m| {
+        let sleeping = |t: &Arc<kernel::task::Task>| t.run_state() == kernel::task::RunState::Sleeping;
+        m.tree.tasks().len() == CHILDREN + 1 && m.tree.tasks().iter().all(sleeping)
+    });
+    g.machine.freezer.stop(&g.machine);
+    g.machine.freezer.go(&g.machine);
+    g.machine.tree.process(500).unwrap().send(SigInfo::kernel(Signal::SIGTERM));
+    assert_eq!(g.finish(), 0);
+}

@@ -12,7 +12,7 @@ use abi::{
 
 use super::{
     Pid, Process, RunState, Task, TaskCx, Work,
-    process::{ExitStatus, Usage},
+    process::{ExitStatus, JobState, Usage},
     tree::{Relations, Zombie},
 };
 use crate::{
@@ -110,6 +110,10 @@ fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> bool {
             }
             return false;
         }
+        if matches!(s.job, JobState::Stopped(_)) {
+            s.job = JobState::Running;
+            machine.tree.process_continued();
+        }
         let status = s.group_exit.or(s.leader_status).or(own).unwrap_or(ExitStatus::Code(0));
         (status, s.own_usage)
     };
@@ -140,9 +144,11 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>) {
 
     let mut gone = Vec::new();
     let mut tree = machine.tree.lock();
-    give_children_away(&mut tree, pid, &mut gone);
+    give_children_away(machine, &mut tree, pid, &mut gone);
     // The group may have lost the last member whose parent could continue it.
-    orphan_check(&tree, pid);
+    if machine.tree.any_stopped() {
+        orphan_check(&tree, pid);
+    }
     let told = notify_parent(&mut tree, pid, &mut gone);
     drop(tree);
     if let Some(parent) = told {
@@ -155,7 +161,7 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>) {
 }
 
 /// Children go to the nearest subreaper, or to init (prctl(2)).
-fn give_children_away(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) {
+fn give_children_away(machine: &Machine, tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) {
     let children = match tree.nodes.get_mut(&pid) {
         Some(n) => std::mem::take(&mut n.children),
         None => return,
@@ -184,7 +190,9 @@ fn give_children_away(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree
                 signal::send_to_task(&t, SigInfo::user(s, pid, 0));
             }
         }
-        orphan_check(tree, child);
+        if machine.tree.any_stopped() {
+            orphan_check(tree, child);
+        }
     }
 }
 
