@@ -1,12 +1,34 @@
 //! The host, for Linux: the one crate that touches the machine below, and the only one with `unsafe`.
+//!
+//! Guest code runs in *stub* processes, one per guest address space, which seccomp keeps from asking anything of the
+//! host; `docs/PLATFORM.md` explains how and why that holds. [`LinuxHost`] is the value that the kernel gets.
 
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!("guest code runs on x86-64 Linux hosts only");
+
+mod context;
 pub mod dgram;
+mod engine;
+mod facts;
 mod file;
+mod host;
+mod layout;
 mod poller;
+mod service;
+mod shared;
 pub mod signals;
+mod slots;
+mod space;
 mod stream;
+mod stub;
 mod sys;
 pub mod tap;
+mod thread;
+mod x86_64;
+
+#[cfg(test)]
+mod tests;
 
 pub use file::LinuxFile;
+pub use host::{LinuxHost, StartError};
 pub use stream::Streams;

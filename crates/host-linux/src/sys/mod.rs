@@ -1,5 +1,8 @@
 //! Host calls that need `unsafe`.
 
 pub(crate) mod file;
+pub(crate) mod futex;
+pub(crate) mod memory;
+pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod tty;

@@ -1,0 +1,497 @@
+//! One guest thread, as the kernel thread of its task drives it.
+
+use std::{sync::Arc, time::Duration};
+
+use hal::{
+    Backing, Context, Errno, Event, Exception, FastIds, Kicker, MapOp, Prot, Regs, Result, Space, errno,
+};
+
+use crate::{
+    engine::{Engine, FrameShape, lock},
+    host::StartError,
+    layout::{PAGE, ctl, flag, kind, reg},
+    slots::Slot,
+    space::LinuxSpace,
+    stub::code,
+    sys::process,
+    thread::Thread,
+    x86_64::frame::{self, Frame, Saved},
+};
+
+/// AUDIT_ARCH_X86_64: how a trapped system call was made.
+const ARCH_X86_64: u32 = 0xc000_003e;
+
+/// Where the registers of the stopped thread are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// In a signal frame.
+    Frame,
+    /// In the control page: it came by a patched site.
+    Patched,
+}
+
+/// A guest thread.
+pub(crate) struct LinuxContext {
+    space: Arc<LinuxSpace>,
+    thread: Arc<Thread>,
+    at: At,
+    /// Orders for the next resumption.
+    flags: u32,
+    /// Number of the system call of the last event.
+    nr: u64,
+    /// The stub cannot be used any more.
+    died: Option<u8>,
+}
+
+/// Fills in the control page and the first frame of a slot at an address.
+fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu: Option<&[u8]>) {
+    slot.set32(ctl::FLAGS, 0);
+    slot.set32(ctl::INTERRUPTED, 0);
+    slot.set32(ctl::SPIN, 0);
+    slot.set64(ctl::ENTRY, code::entry());
+    slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
+    slot.set64(ctl::FS_BASE, regs.fs_base);
+    slot.set64(ctl::GS_BASE, addr);
+    let frame = Frame::create(slot, addr, shape, &Saved::from_regs(regs));
+    match (fpu, shape) {
+        (Some(image), Some(shape)) if image.len() == shape.fpu_len => {
+            slot.write(shape.fpu, image);
+            frame.set_fpu(addr, Some(shape.fpu));
+        }
+        _ => frame.set_fpu(addr, None),
+    }
+}
+
+impl LinuxContext {
+    fn new(space: Arc<LinuxSpace>, thread: Arc<Thread>) -> LinuxContext {
+        LinuxContext { space, thread, at: At::Frame, flags: flag::FS | flag::GS, nr: 0, died: None }
+    }
+
+    /// A thread in a new, empty space.
+    pub(crate) fn empty(engine: &Arc<Engine>, regs: &Regs) -> Result<LinuxContext> {
+        let addr = Thread::slot_addr(0);
+        let shape = engine.frame.get();
+        let (stub, service, thread) = engine.bear_empty(|slot| prepare(slot, addr, shape, regs, None))?;
+        Ok(LinuxContext::new(LinuxSpace::new(engine.clone(), stub, service), thread))
+    }
+
+    /// Lets a stub fault and trap once: measures its signal frames and shows that the platform works on this host.
+    /// Returns the bytes of the floating-point state in frames.
+    pub(crate) fn probe(engine: &Arc<Engine>) -> core::result::Result<usize, StartError> {
+        let refused = |e: Errno| StartError::new(format!("the host refuses a second stub process: {e}"));
+        let mut context = LinuxContext::empty(engine, &Regs::default()).map_err(refused)?;
+        match context.run() {
+            Event::Exception(Exception { trapno: 14, addr: 0, .. }) => {}
+            other => {
+                return Err(StartError::new(format!("a fault in a stub process came back as {other:?}")));
+            }
+        }
+        let unusable = || StartError::new("the host's signal frames are not as expected");
+        let slot = &context.thread.slot;
+        let frame = Frame::announced(slot, context.thread.addr()).ok_or_else(unusable)?;
+        let at = frame.fpu_addr().wrapping_sub(context.thread.addr());
+        let at =
+            usize::try_from(at).ok().filter(|&a| a < 0xfe00 && a > frame.offset()).ok_or_else(unusable)?;
+        let len = Frame::fpu_len(slot, at);
+        if !(frame::FP_LEGACY..0x1_0000 - at + 1).contains(&len) {
+            return Err(unusable());
+        }
+        let mut initial = vec![0; len];
+        slot.read(at, &mut initial);
+        let shape = FrameShape { ucontext: frame.offset(), fpu: at, fpu_len: len, initial };
+        let _ = engine.frame.set(shape);
+        let regs = Regs { rip: code::trap(), rsp: PAGE, ..Regs::default() };
+        context.set_regs(&regs);
+        match context.run() {
+            Event::Syscall { .. } => {}
+            other => return Err(StartError::new(format!("a trapped system call came back as {other:?}"))),
+        }
+        context.probe_copying()?;
+        Ok(len)
+    }
+
+    /// Whether the memory of stubs can be reached.
+    fn probe_copying(&self) -> core::result::Result<(), StartError> {
+        let addr = 0x10_0000;
+        let prot = Prot { read: true, write: true, exec: false };
+        let map = MapOp::Map { addr, len: PAGE, prot, backing: Backing::Anon, huge: false };
+        let refused = |e: Errno| StartError::new(format!("the host refuses memory for a stub process: {e}"));
+        self.space.apply(&[map]).map_err(refused)?;
+        let probe = |pid| process::vm_write(pid, addr, b"probe");
+        let failed = match self.space.stub.with_pid(probe) {
+            Some(Ok(5)) => None,
+            Some(Err(e)) => Some(format!("the host refuses process_vm_writev on stub processes: {e}")),
+            _ => Some("memory of stub processes cannot be written".into()),
+        };
+        let mut back = [0; 5];
+        let failed = failed.or_else(|| match self.space.read_forced(addr, &mut back) {
+            5 if &back == b"probe" => None,
+            _ => Some("the host refuses /proc/PID/mem of stub processes".into()),
+        });
+        match failed {
+            None => Ok(()),
+            Some(cause) => {
+                let yama = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+                let hint = match yama.trim() {
+                    s @ ("2" | "3") => format!(" (kernel.yama.ptrace_scope is {s}; 0 or 1 is needed)"),
+                    _ => String::new(),
+                };
+                Err(StartError::new(cause + &hint))
+            }
+        }
+    }
+
+    fn slot(&self) -> &Slot {
+        &self.thread.slot
+    }
+
+    fn engine(&self) -> &Arc<Engine> {
+        &self.space.engine
+    }
+
+    /// The signal frame; without one that can be believed the stub is ended.
+    fn frame(&self) -> Option<Frame<'_>> {
+        Frame::announced(self.slot(), self.thread.addr())
+    }
+
+    /// The end of this thread.
+    fn dead(&mut self) -> Event {
+        // A thread that is gone may be the first that is seen of the end of its process.
+        for _ in 0..50 {
+            if self.died.is_some() || self.space.stub.death().is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let signo = match (self.died, self.space.stub.death()) {
+            (Some(s), _) | (None, Some(s)) => s,
+            (None, None) => 0,
+        };
+        self.died = Some(signo);
+        Event::Died { signo }
+    }
+
+    /// Ends a stub whose pages hold what only hostile code puts there.
+    fn forged(&mut self) -> Event {
+        self.space.stub.kill();
+        self.died = Some(libc::SIGKILL as u8);
+        Event::Died { signo: libc::SIGKILL as u8 }
+    }
+
+    /// Resumes the thread with the orders given and waits for it to stop.
+    fn turn(&mut self, flags: u32) -> Option<u32> {
+        let slot = self.slot();
+        slot.set32(ctl::INTERRUPTED, 0);
+        slot.set32(ctl::FLAGS, flags);
+        self.thread.resume();
+        self.thread.wait()
+    }
+
+    /// What an event means; `None` if the guest goes on at once.
+    fn decode(&mut self, event: u32) -> Option<Event> {
+        match event {
+            kind::PATCHED => {
+                self.at = At::Patched;
+                let r = self.patched();
+                self.nr = r.gprs[reg::RAX];
+                Some(Event::Syscall { nr: self.nr, args: args(&r) })
+            }
+            kind::PATCHED_KICK => {
+                self.at = At::Patched;
+                self.thread.take_kick();
+                Some(Event::Kicked)
+            }
+            _ => {
+                self.at = At::Frame;
+                let Some(frame) = Frame::announced(&self.thread.slot, self.thread.addr()) else {
+                    return Some(self.forged());
+                };
+                match event as i32 {
+                    libc::SIGSYS if frame.arch() != ARCH_X86_64 => {
+                        // 32-bit system calls are answered as by a host that does not have them.
+                        frame.set(frame::RAX, errno::ENOSYS.as_ret());
+                        None
+                    }
+                    libc::SIGSYS => {
+                        let r = frame.load();
+                        self.nr = r.gprs[reg::RAX];
+                        Some(Event::Syscall { nr: self.nr, args: args(&r) })
+                    }
+                    libc::SIGURG => {
+                        self.thread.take_kick();
+                        Some(Event::Kicked)
+                    }
+                    signo @ (libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP) => {
+                        let trapno = frame.trapno();
+                        let addr = if trapno == 14 { frame.cr2() } else { 0 };
+                        Some(Event::Exception(Exception {
+                            signo: signo as u8,
+                            code: frame.code(),
+                            trapno,
+                            error: frame.error(),
+                            addr,
+                        }))
+                    }
+                    _ => Some(self.forged()),
+                }
+            }
+        }
+    }
+
+    /// Registers in the control page.
+    fn patched(&self) -> Saved {
+        let mut gprs = [0; 16];
+        for (i, g) in gprs.iter_mut().enumerate() {
+            *g = self.slot().get64(ctl::REGS + i * 8);
+        }
+        Saved { gprs, rip: gprs[reg::RCX], rflags: gprs[reg::R11] }
+    }
+
+    fn saved(&self) -> Saved {
+        match self.at {
+            At::Patched => self.patched(),
+            At::Frame => self.frame().map(|f| f.load()).unwrap_or_default(),
+        }
+    }
+
+    /// Makes sure that the registers are in a signal frame, which holds the vector state too.
+    fn ensure_frame(&mut self) -> Result<()> {
+        if self.died.is_some() {
+            return Err(errno::ESRCH);
+        }
+        if self.at == At::Frame {
+            return Ok(());
+        }
+        let saved = self.patched();
+        let got = self.turn(flag::FRAME);
+        let frame = self.frame();
+        match (got, frame) {
+            (Some(event), Some(frame))
+                if event as i32 == libc::SIGSYS && frame.get(frame::RIP) == code::trap_ip() =>
+            {
+                frame.store(&saved);
+                self.at = At::Frame;
+                Ok(())
+            }
+            (None, _) => {
+                self.dead();
+                Err(errno::ESRCH)
+            }
+            _ => {
+                self.forged();
+                Err(errno::ESRCH)
+            }
+        }
+    }
+
+    /// The vector state, of the length that frames have here.
+    fn image(&mut self) -> Result<Option<Vec<u8>>> {
+        self.ensure_frame()?;
+        let addr = self.thread.addr();
+        let Some(shape) = self.space.engine.frame.get() else { return Ok(None) };
+        let Some(at) = self.frame().and_then(|f| f.fpu(addr, shape)) else { return Ok(None) };
+        let mut image = vec![0; shape.fpu_len];
+        self.slot().read(at, &mut image);
+        Ok(Some(image))
+    }
+
+    fn shape(&self) -> Result<FrameShape> {
+        self.engine().frame.get().cloned().ok_or(errno::EAGAIN)
+    }
+}
+
+/// Arguments of a system call.
+fn args(r: &Saved) -> [u64; 6] {
+    let g = &r.gprs;
+    [g[reg::RDI], g[reg::RSI], g[reg::RDX], g[reg::R10], g[reg::R8], g[reg::R9]]
+}
+
+impl Context for LinuxContext {
+    fn run(&mut self) -> Event {
+        loop {
+            if self.died.is_some() || self.thread.is_dead() {
+                return self.dead();
+            }
+            if self.thread.take_kick() {
+                return Event::Kicked;
+            }
+            let flags = core::mem::take(&mut self.flags);
+            match self.turn(flags) {
+                None => return self.dead(),
+                Some(event) => {
+                    if let Some(event) = self.decode(event) {
+                        return event;
+                    }
+                }
+            }
+        }
+    }
+
+    fn regs(&mut self) -> Regs {
+        self.saved().to_regs(self.slot().get64(ctl::FS_BASE), 0)
+    }
+
+    fn set_regs(&mut self, regs: &Regs) {
+        let saved = Saved::from_regs(regs);
+        if regs.fs_base != self.slot().get64(ctl::FS_BASE) {
+            self.set_tls(regs.fs_base);
+        }
+        let fits = saved.gprs[reg::RCX] == saved.rip && saved.gprs[reg::R11] == saved.rflags;
+        if self.at == At::Patched && fits {
+            for (i, g) in saved.gprs.iter().enumerate() {
+                self.slot().set64(ctl::REGS + i * 8, *g);
+            }
+        } else if self.ensure_frame().is_ok()
+            && let Some(frame) = self.frame()
+        {
+            frame.store(&saved);
+        }
+    }
+
+    fn set_result(&mut self, value: u64) {
+        match self.at {
+            At::Patched => self.slot().set64(ctl::REGS + reg::RAX * 8, value),
+            At::Frame => {
+                if let Some(frame) = self.frame() {
+                    frame.set(frame::RAX, value);
+                }
+            }
+        }
+    }
+
+    fn set_tls(&mut self, fs_base: u64) {
+        self.slot().set64(ctl::FS_BASE, fs_base);
+        self.flags |= flag::FS;
+    }
+
+    fn restart_syscall(&mut self) {
+        let nr = self.nr;
+        match self.at {
+            At::Patched => {
+                // The instruction itself was left in place behind the patch.
+                let slot = self.slot();
+                let back = slot.get64(ctl::REGS + reg::RCX * 8).wrapping_sub(2);
+                slot.set64(ctl::REGS + reg::RCX * 8, back);
+                slot.set64(ctl::REGS + reg::RAX * 8, nr);
+            }
+            At::Frame => {
+                if let Some(frame) = self.frame() {
+                    frame.set(frame::RIP, frame.get(frame::RIP).wrapping_sub(2));
+                    frame.set(frame::RAX, nr);
+                }
+            }
+        }
+    }
+
+    fn fpu(&mut self) -> Result<Vec<u8>> {
+        match self.image()? {
+            Some(image) => Ok(image),
+            None => Ok(self.shape()?.initial),
+        }
+    }
+
+    fn set_fpu(&mut self, image: Option<&[u8]>) -> Result<()> {
+        let shape = self.shape()?;
+        let image = image.map(|i| frame::check_image(i, &shape.initial)).transpose()?;
+        self.ensure_frame()?;
+        let addr = self.thread.addr();
+        if let Some(image) = &image {
+            self.slot().write(shape.fpu, image);
+        }
+        let frame = self.frame().ok_or(errno::ESRCH)?;
+        frame.set_fpu(addr, image.is_some().then_some(shape.fpu));
+        Ok(())
+    }
+
+    fn space(&self) -> Arc<dyn Space> {
+        self.space.clone()
+    }
+
+    fn kicker(&self) -> Arc<dyn Kicker> {
+        self.thread.clone()
+    }
+
+    fn spawn_thread(&mut self, regs: &Regs) -> Result<Box<dyn Context>> {
+        let image = self.image()?;
+        let shape = self.shape()?;
+        let thread = self.space.new_thread(|slot, index| {
+            prepare(slot, Thread::slot_addr(index), Some(&shape), regs, image.as_deref());
+        })?;
+        Ok(Box::new(LinuxContext::new(self.space.clone(), thread)))
+    }
+
+    fn fork(&mut self, regs: &Regs) -> Result<Box<dyn Context>> {
+        let image = self.image()?;
+        let shape = self.shape()?;
+        let mut service = lock(&self.space.service);
+        let engine = self.engine().clone();
+        let (stub, service, thread) = engine.bear(&mut service, |slot| {
+            prepare(slot, Thread::slot_addr(0), Some(&shape), regs, image.as_deref());
+        })?;
+        Ok(Box::new(LinuxContext::new(LinuxSpace::new(engine, stub, service), thread)))
+    }
+
+    fn set_fast_ids(&mut self, ids: &FastIds) {
+        let values = [ids.pid, ids.tid, ids.ppid, ids.uid, ids.euid, ids.gid, ids.egid];
+        for (i, v) in values.into_iter().enumerate() {
+            self.slot().set32(ctl::FAST + i * 4, v);
+        }
+    }
+
+    fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
+        let thread = self.thread.clone();
+        Arc::new(move |ppid| thread.slot.set32(ctl::FAST + 8, ppid))
+    }
+
+    fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize {
+        self.space.read(addr, buf)
+    }
+
+    fn write(&mut self, addr: u64, buf: &[u8]) -> usize {
+        self.space.write(addr, buf)
+    }
+
+    fn compare_exchange_u32(&mut self, addr: u64, old: u32, new: u32) -> Result<u32> {
+        let (start, end) = self.space.range();
+        if !addr.is_multiple_of(4) {
+            return Err(errno::EINVAL);
+        }
+        if addr < start || addr > end - 4 {
+            return Err(errno::EFAULT);
+        }
+        if self.died.is_some() || self.thread.is_dead() {
+            return Err(errno::ESRCH);
+        }
+        let slot = self.slot();
+        slot.set64(ctl::CAS_ADDR, addr);
+        slot.set32(ctl::CAS_OLD, old);
+        slot.set32(ctl::CAS_NEW, new);
+        match self.turn(flag::CAS) {
+            Some(kind::CAS) if self.slot().get32(ctl::CAS_FAULT) == 0 => Ok(self.slot().get32(ctl::CAS_OLD)),
+            Some(kind::CAS) => Err(errno::EFAULT),
+            Some(_) => {
+                self.forged();
+                Err(errno::ESRCH)
+            }
+            None => {
+                self.dead();
+                Err(errno::ESRCH)
+            }
+        }
+    }
+
+    fn cpu_time_ns(&self) -> (u64, u64) {
+        let total = self.space.host_time(self.thread.tid());
+        (self.thread.used_since_birth(total), 0)
+    }
+}
+
+impl Drop for LinuxContext {
+    fn drop(&mut self) {
+        // The last context of a space takes the stub with it unless somebody else holds the space.
+        if Arc::strong_count(&self.space) > 1 && self.died.is_none() {
+            let stopped = self.ensure_frame().is_ok();
+            self.space.retire(self.thread.clone(), stopped);
+        }
+    }
+}

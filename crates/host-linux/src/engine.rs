@@ -1,0 +1,416 @@
+//! What all stubs of a machine have in common, and the thread that brings them into the world and sees them off.
+//!
+//! The *keeper* thread makes the first stub; all others are its siblings by `CLONE_PARENT`, so that this one thread is
+//! parent of all. The host kills them when it ends, however it ends, and it alone collects them.
+//!
+//! Locks, outermost first: a space's service lock, `Engine::book`, `Stub::threads`, `Stub::gone` (the last two never
+//! while waiting for anything).
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::fd::{AsRawFd, OwnedFd},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU32, Ordering::*},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use hal::{Errno, Result, errno};
+
+use crate::{
+    host::StartError,
+    layout::{self, consts, ctl, reply, state},
+    service::{Op, Service},
+    slots::{Slot, Slots},
+    stub::{code, filter, zygote},
+    sys::{futex, memory, process},
+    thread::Thread,
+};
+
+/// Locks without caring whether a holder panicked: the machine stops on panics.
+pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One stub process.
+pub(crate) struct Stub {
+    /// Its request and reply pages.
+    pub(crate) pages: Slot,
+    pid: AtomicU32,
+    /// True once the process was collected: its number may belong to another one then. Held for reading while the
+    /// number is used.
+    gone: RwLock<bool>,
+    /// 0, or 1 + the signal that ended it.
+    dead: AtomicU32,
+    /// Its guest threads, parked ones included; emptied when it is gone.
+    pub(crate) threads: Mutex<Vec<Arc<Thread>>>,
+    /// Exit status, if it ended by itself.
+    pub(crate) status: AtomicU32,
+}
+
+impl Stub {
+    fn new(pages: Slot) -> Arc<Stub> {
+        Arc::new(Stub {
+            pages,
+            pid: AtomicU32::new(0),
+            gone: RwLock::new(false),
+            dead: AtomicU32::new(0),
+            threads: Mutex::default(),
+            status: AtomicU32::new(0),
+        })
+    }
+
+    /// Calls with the process number while it certainly is this process's; `None` when it is gone.
+    pub(crate) fn with_pid<T>(&self, f: impl FnOnce(i32) -> T) -> Option<T> {
+        let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
+        let pid = self.pid.load(Relaxed) as i32;
+        (!*gone && pid > 0).then(|| f(pid))
+    }
+
+    /// The signal that ended the process (0 if none did), if it has ended.
+    pub(crate) fn death(&self) -> Option<u8> {
+        match self.dead.load(Acquire) {
+            0 => None,
+            n => Some((n - 1) as u8),
+        }
+    }
+
+    /// Ends the process, now.
+    pub(crate) fn kill(&self) {
+        self.with_pid(process::kill);
+    }
+
+    /// Marks it dead and wakes everybody who waits for it.
+    fn bury(&self, signo: i32) {
+        self.dead.store(1 + (signo as u32 & 0xff), Release);
+        for t in lock(&self.threads).drain(..) {
+            t.poke();
+        }
+        let word = self.pages.u32(layout::PAGE as usize + reply::SEQ);
+        word.fetch_or(reply::SLEEPS, SeqCst);
+        futex::wake_all(word, futex::ANY);
+    }
+}
+
+/// Which process is which stub.
+#[derive(Default)]
+struct Book {
+    stubs: HashMap<i32, Arc<Stub>>,
+    /// Births under way: a process that nobody knows yet may be one of them.
+    births: u32,
+    closing: bool,
+}
+
+/// Sizes of signal frames on this host, measured at start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FrameShape {
+    /// Offset in the slot of the `ucontext` of a frame pushed on an empty stack.
+    pub(crate) ucontext: usize,
+    /// Offset in the slot of its floating-point state, and its bytes with the end magic.
+    pub(crate) fpu: usize,
+    pub(crate) fpu_len: usize,
+    /// The state of a thread that has not touched it.
+    pub(crate) initial: Vec<u8>,
+}
+
+/// Shared by the host value, its spaces and its threads.
+pub(crate) struct Engine {
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) guest_mem: Arc<crate::shared::GuestMem>,
+    book: Mutex<Book>,
+    settled: Condvar,
+    first: OnceLock<(Arc<Stub>, Mutex<Service>)>,
+    pub(crate) frame: OnceLock<FrameShape>,
+    pub(crate) vdso: u64,
+    closed: AtomicBool,
+    _code: OwnedFd,
+    _ctl_ro: OwnedFd,
+}
+
+/// The host's [vvar]/[vdso] block and the address of the image.
+fn vdso_range() -> Option<(u64, u64, u64)> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let (mut low, mut high, mut image) = (u64::MAX, 0, 0);
+    for line in maps.lines() {
+        if !(line.contains("[vvar") || line.ends_with("[vdso]")) {
+            continue;
+        }
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
+        (low, high) = (low.min(from), high.max(to));
+        if line.ends_with("[vdso]") {
+            image = from;
+        }
+    }
+    (image != 0).then_some((low, high, image))
+}
+
+impl Engine {
+    /// Makes the memory objects, the keeper and the first stub.
+    pub(crate) fn start() -> core::result::Result<Arc<Engine>, StartError> {
+        let memfd =
+            |e: Errno| StartError::new(format!("the host refuses memory objects (memfd_create, mmap): {e}"));
+        if memory::auxv(libc::AT_HWCAP2) & 2 == 0 {
+            return Err(StartError::new(
+                "the host lacks FSGSBASE (Linux 5.9 on Intel Ivy Bridge, AMD Zen 2 or later)",
+            ));
+        }
+        let minimum = memory::auxv(libc::AT_MINSIGSTKSZ);
+        if minimum + 1024 > layout::SLOT_LEN - layout::FRAME_LOWEST as u64 {
+            return Err(StartError::new(format!(
+                "signal frames of {minimum} bytes are beyond this platform"
+            )));
+        }
+        let code_bytes = code::bytes();
+        let rw = memory::create(c"umlaut-stub", layout::CODE_LEN, true).map_err(memfd)?;
+        std::os::unix::fs::FileExt::write_all_at(
+            &File::from(rw.try_clone().map_err(io_errno).map_err(memfd)?),
+            code_bytes,
+            0,
+        )
+        .map_err(io_errno)
+        .map_err(memfd)?;
+        memory::seal(&rw).map_err(memfd)?;
+        let slots = Arc::new(Slots::new().map_err(memfd)?);
+        let reopen = |fd: &OwnedFd| {
+            File::open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+                .map(OwnedFd::from)
+                .map_err(|e| StartError::new(format!("/proc is not usable: {e}")))
+        };
+        let code_ro = reopen(&rw)?;
+        let ctl_ro = reopen(slots.fd())?;
+        let guest_mem = Arc::new(crate::shared::GuestMem::new().map_err(memfd)?);
+
+        let w = slots.window();
+        w.u64(consts::CTL_FD as u64).store(slots.fd().as_raw_fd() as u64, Relaxed);
+        w.u64(consts::CTL_RO_FD as u64).store(ctl_ro.as_raw_fd() as u64, Relaxed);
+        w.u64(consts::OWNER as u64).store(process::own_pid() as u64, Relaxed);
+        let strict = filter::strict();
+        w.u64(consts::STRICT as u64).store(strict.len() as u64, Relaxed);
+        w.u64(consts::STRICT as u64 + 8).store(layout::CONSTS + consts::STRICT_CODE as u64, Relaxed);
+        let strict: Vec<u8> = strict.into_iter().flat_map(filter::Insn::encode).collect();
+        w.write(consts::STRICT_CODE as u64, &strict);
+
+        let pages = slots.take().map_err(memfd)?;
+        let end = layout::REGION + layout::REGION_LEN;
+        let (vdso, gone) = match vdso_range() {
+            Some((low, high, image)) if low > end => {
+                (image, [(0, layout::REGION), (end, low - end), (high, layout::USER_END - high)])
+            }
+            _ => (0, [(0, layout::REGION), (end, layout::USER_END - end), (end, layout::PAGE)]),
+        };
+        let recipe = zygote::Recipe {
+            code_fd: code_ro.as_raw_fd(),
+            ctl_ro_fd: ctl_ro.as_raw_fd(),
+            consts_offset: 0,
+            pages_offset: pages.offset(),
+            gone,
+            filter: filter::service(),
+            rseq: (0, 0),
+        };
+        let engine = Arc::new(Engine {
+            slots,
+            guest_mem,
+            book: Mutex::default(),
+            settled: Condvar::new(),
+            first: OnceLock::new(),
+            frame: OnceLock::new(),
+            vdso,
+            closed: AtomicBool::new(false),
+            _code: code_ro,
+            _ctl_ro: ctl_ro,
+        });
+        let (sender, receiver) = mpsc::channel();
+        let keeper = engine.clone();
+        std::thread::Builder::new()
+            .name("keeper".into())
+            .stack_size(256 << 10)
+            .spawn(move || keeper.keep(recipe, sender))
+            .map_err(|e| StartError::new(format!("no thread for the stubs' keeper: {e}")))?;
+        let first = Stub::new(pages);
+        let pid = receiver.recv().unwrap_or(-i64::from(libc::EAGAIN));
+        if pid <= 0 {
+            let e = Errno::from_ret(pid as u64).unwrap_or(errno::EAGAIN);
+            return Err(StartError::new(format!("the host refuses a process for guest code: {e}")));
+        }
+        first.pid.store(pid as u32, Relaxed);
+        lock(&engine.book).stubs.insert(pid as i32, first.clone());
+        engine.settled.notify_all();
+        let mut service = Service::new(first.clone());
+        // An empty batch: is it there?
+        let probe = service.run(&[]);
+        let _ = engine.first.set((first.clone(), Mutex::new(service)));
+        if probe.is_err() {
+            engine.close();
+            return Err(StartError::new(engine.why_stillborn(&first)));
+        }
+        Ok(engine)
+    }
+
+    /// Why the first stub did not come up.
+    fn why_stillborn(&self, first: &Stub) -> String {
+        let step = |s: i32| match s {
+            zygote::failed::RSEQ => "its restartable sequence cannot be taken back",
+            zygote::failed::NO_NEW_PRIVS => "the host refuses no_new_privs",
+            zygote::failed::MAP => "its pages cannot be mapped",
+            zygote::failed::SIGNAL => "its signal handlers cannot be set",
+            zygote::failed::SECCOMP => "the host refuses seccomp filters",
+            _ => "the host refuses one of its system calls",
+        };
+        let status = first.status.load(Relaxed) as i32;
+        match first.death() {
+            Some(signo) if signo != 0 => format!("the first stub process was killed by signal {signo}"),
+            _ => format!("the first stub process could not be made: {}", step(status)),
+        }
+    }
+
+    /// The keeper: makes the first stub and collects all of them, until none is left.
+    fn keep(self: Arc<Self>, mut recipe: zygote::Recipe, report: mpsc::Sender<i64>) {
+        crate::signals::block_all();
+        recipe.rseq = zygote::libc_rseq();
+        let here = &raw const recipe as u64;
+        if (layout::REGION..layout::REGION + layout::REGION_LEN).contains(&here) {
+            let _ = report.send(-i64::from(libc::ENOMEM));
+            return;
+        }
+        let pid = zygote::split(&recipe);
+        let ok = report.send(pid).is_ok();
+        drop(report);
+        if pid <= 0 || !ok {
+            return;
+        }
+        while let Ok(ended) = process::await_child(0, false) {
+            let mut book = lock(&self.book);
+            let stub = loop {
+                if let Some(stub) = book.stubs.remove(&ended.pid) {
+                    break Some(stub);
+                }
+                // Not known yet, or never to be: it stays uncollected, and its number with it, while that may change.
+                let starting = self.first.get().is_none() && !self.closed.load(Relaxed);
+                if book.births == 0 && !starting {
+                    break None;
+                }
+                let wait = Duration::from_millis(20);
+                book = self.settled.wait_timeout(book, wait).unwrap_or_else(PoisonError::into_inner).0;
+            };
+            drop(book);
+            match stub {
+                Some(stub) => {
+                    let mut gone = stub.gone.write().unwrap_or_else(PoisonError::into_inner);
+                    let _ = process::await_child(ended.pid, true);
+                    *gone = true;
+                    drop(gone);
+                    stub.status.store(ended.status as u32, Relaxed);
+                    stub.bury(ended.signo);
+                }
+                None => {
+                    let _ = process::await_child(ended.pid, true);
+                }
+            }
+        }
+        let mut book = lock(&self.book);
+        book.closing = true;
+        drop(book);
+        self.settled.notify_all();
+    }
+
+    /// Ends every stub and waits until they are collected.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, SeqCst);
+        let mut book = lock(&self.book);
+        while !book.closing {
+            book.stubs.values().for_each(|s| s.kill());
+            let wait = Duration::from_millis(20);
+            book = self.settled.wait_timeout(book, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The control memory's descriptor, as stubs name it.
+    pub(crate) fn ctl_fd(&self) -> u32 {
+        self.slots.fd().as_raw_fd() as u32
+    }
+
+    /// Whether the machine is being taken down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// Makes a new stub as a copy of one. `prepare` fills in the slot of its first thread.
+    pub(crate) fn bear(
+        self: &Arc<Self>,
+        parent: &mut Service,
+        prepare: impl FnOnce(&Slot),
+    ) -> Result<(Arc<Stub>, Service, Arc<Thread>)> {
+        if self.is_closed() {
+            return Err(errno::EAGAIN);
+        }
+        let stub = Stub::new(self.slots.take()?);
+        let slot = self.slots.take()?;
+        prepare(&slot);
+        slot.set32(ctl::STATE, state::KERNEL);
+        let slot_offset = slot.offset();
+        let mut service = Service::new(stub.clone());
+        // What the child does first of all, posted before it is there.
+        service.post(&[Thread::clone_op(0)]);
+        lock(&self.book).births += 1;
+        let born = self.deliver(parent, &stub, &mut service, slot, slot_offset);
+        let mut book = lock(&self.book);
+        book.births -= 1;
+        if let Ok(thread) = &born {
+            lock(&stub.threads).push(thread.clone());
+            book.stubs.insert(stub.pid.load(Relaxed) as i32, stub.clone());
+        }
+        drop(book);
+        self.settled.notify_all();
+        if self.is_closed() {
+            stub.kill();
+        }
+        born.map(|thread| (stub, service, thread))
+    }
+
+    fn deliver(
+        self: &Arc<Self>,
+        parent: &mut Service,
+        stub: &Arc<Stub>,
+        service: &mut Service,
+        slot: Slot,
+        slot_offset: u64,
+    ) -> Result<Arc<Thread>> {
+        let flags = (libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
+        let op = Op::any(libc::SYS_clone, [flags, 0, 0, 0, stub.pages.offset(), slot_offset]);
+        parent.run(&[op])?;
+        process::from_ret(parent.result(0))?;
+        // The parent's answer may be forged by its guest. The child's is its own: no guest code has run there.
+        service.finish_within(Duration::from_secs(10)).map_err(|_| errno::ENOMEM)?;
+        let pid = stub.pages.get32(layout::PAGE as usize + reply::PID);
+        let tid = process::from_ret(service.result(0))?;
+        if pid == 0 || pid > i32::MAX as u32 {
+            return Err(errno::ENOMEM);
+        }
+        stub.pid.store(pid, Relaxed);
+        Ok(Arc::new(Thread::new(stub.clone(), slot, 0, tid as i32)))
+    }
+
+    /// Makes an empty stub.
+    pub(crate) fn bear_empty(
+        self: &Arc<Self>,
+        prepare: impl FnOnce(&Slot),
+    ) -> Result<(Arc<Stub>, Service, Arc<Thread>)> {
+        let (_, service) = self.first.get().ok_or(errno::EAGAIN)?;
+        self.bear(&mut lock(service), prepare)
+    }
+
+    /// Stubs alive, the first one included.
+    #[cfg(test)]
+    pub(crate) fn population(&self) -> usize {
+        lock(&self.book).stubs.len()
+    }
+}
+
+/// The errno behind an I/O error.
+fn io_errno(e: std::io::Error) -> Errno {
+    e.raw_os_error().and_then(Errno::from_raw).unwrap_or(errno::EIO)
+}

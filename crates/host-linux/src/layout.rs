@@ -1,0 +1,173 @@
+//! Where things stand in a stub's address space and in the pages it shares with the kernel process.
+//!
+//! The region is the same in every stub and closed to the guest. It lies below every place where a host may put its
+//! vDSO, its stack or the machine's own image (16 TiB of randomisation below the top of user space at most).
+
+/// Bytes of a page.
+pub(crate) const PAGE: u64 = 4096;
+/// Lowest guest address; what hosts allow to map (`vm.mmap_min_addr`) is never above it.
+pub(crate) const GUEST_START: u64 = 0x1_0000;
+/// End of user space with four-level page tables.
+pub(crate) const USER_END: u64 = 0x7fff_ffff_f000;
+
+/// First byte of the stub's own region, and the end of the guest's range.
+pub(crate) const REGION: u64 = 0x6fe0_0000_0000;
+/// Bytes of the region.
+pub(crate) const REGION_LEN: u64 = 0x1_0000_0000;
+/// Stub code, readable and executable.
+pub(crate) const CODE: u64 = REGION;
+/// Most bytes of stub code.
+pub(crate) const CODE_LEN: u64 = 0x2000;
+/// Constants of the machine, read-only in the stub.
+pub(crate) const CONSTS: u64 = REGION + 0x1_0000;
+/// The service thread's requests, read-only in the stub.
+pub(crate) const REQUEST: u64 = REGION + 0x2_0000;
+/// The service thread's replies.
+pub(crate) const REPLY: u64 = REQUEST + PAGE;
+/// The slots of guest threads.
+pub(crate) const SLOTS: u64 = REGION + 0x10_0000;
+/// Bytes of a slot, and its alignment: the signal handler finds its slot by masking the stack pointer.
+pub(crate) const SLOT_LEN: u64 = 0x1_0000;
+/// Slots that one stub can have.
+pub(crate) const SLOTS_MAX: u64 = 0x7000;
+
+/// Offsets in the page of constants.
+pub(crate) mod consts {
+    /// Descriptor of the control memory, and of the same opened read-only.
+    pub(crate) const CTL_FD: usize = 0x00;
+    pub(crate) const CTL_RO_FD: usize = 0x08;
+    /// Process number of the machine.
+    pub(crate) const OWNER: usize = 0x10;
+    /// `struct sock_fprog` of the strict filter, and its instructions.
+    pub(crate) const STRICT: usize = 0x100;
+    pub(crate) const STRICT_CODE: usize = 0x110;
+}
+
+/// Offsets in the control page that opens a slot.
+pub(crate) mod ctl {
+    /// Who owns the thread, see [`crate::layout::state`].
+    pub(crate) const STATE: usize = 0x00;
+    /// Rounds that the stub spins before it sleeps.
+    pub(crate) const SPIN: usize = 0x04;
+    /// Set by the handler of the kick signal when it interrupted stub code.
+    pub(crate) const INTERRUPTED: usize = 0x08;
+    /// What the stub does when resumed, see [`crate::layout::flag`].
+    pub(crate) const FLAGS: usize = 0x0c;
+    /// Address of the `ucontext` of the signal frame.
+    pub(crate) const UCONTEXT: usize = 0x10;
+    /// FS base of the guest.
+    pub(crate) const FS_BASE: usize = 0x18;
+    /// GS base found at the event, and the one to install.
+    pub(crate) const GS_BASE: usize = 0x20;
+    /// Where patched sites enter the stub.
+    pub(crate) const ENTRY: usize = 0x28;
+    /// Top of the few words of stack that the patched path uses.
+    pub(crate) const STACK: usize = 0x30;
+    /// Compare-and-swap: address, expected and new value, value found, 1 if it could not be done.
+    pub(crate) const CAS_ADDR: usize = 0x38;
+    pub(crate) const CAS_OLD: usize = 0x40;
+    pub(crate) const CAS_NEW: usize = 0x44;
+    pub(crate) const CAS_FAULT: usize = 0x48;
+    /// Values answered in the stub: pid, tid, ppid, uid, euid, gid, egid.
+    pub(crate) const FAST: usize = 0x100;
+    /// Top of the patched path's stack.
+    pub(crate) const STACK_TOP: usize = 0x7f0;
+    /// Registers of a thread that came by a patched site.
+    pub(crate) const REGS: usize = 0x800;
+}
+
+/// Lowest offset in a slot where a signal frame may stand; below are the control page and the capture buffers.
+pub(crate) const FRAME_LOWEST: usize = 0x4000;
+
+/// Bits of a slot's state word.
+pub(crate) mod state {
+    /// The kernel owns the thread (it is stopped or about to stop).
+    pub(crate) const KERNEL: u32 = 1;
+    /// Handed on to the service thread, which will resume it.
+    pub(crate) const SERVICE: u32 = 2;
+    /// Position of the event's kind.
+    pub(crate) const KIND_SHIFT: u32 = 8;
+    /// Set by whoever wants the kernel's waiter to look again.
+    pub(crate) const POKE: u32 = 1 << 29;
+    /// The kernel's thread sleeps.
+    pub(crate) const KERNEL_SLEEPS: u32 = 1 << 30;
+    /// The stub's thread sleeps.
+    pub(crate) const STUB_SLEEPS: u32 = 1 << 31;
+}
+
+/// Kinds of event beside signal numbers.
+pub(crate) mod kind {
+    /// A system call by a patched site; registers are in [`super::ctl::REGS`].
+    pub(crate) const PATCHED: u32 = 0x40;
+    /// The patched path found itself interrupted before it left.
+    pub(crate) const PATCHED_KICK: u32 = 0x41;
+    /// A compare-and-swap was done.
+    pub(crate) const CAS: u32 = 0x42;
+}
+
+/// Orders to a resumed stub thread.
+pub(crate) mod flag {
+    /// Install the FS base.
+    pub(crate) const FS: u32 = 1;
+    /// Install the guest's own GS base.
+    pub(crate) const GS: u32 = 2;
+    /// Come back with a signal frame (from the patched path).
+    pub(crate) const FRAME: u32 = 4;
+    /// End this thread.
+    pub(crate) const EXIT: u32 = 8;
+    /// Compare and swap a word of guest memory, and come back.
+    pub(crate) const CAS: u32 = 0x10;
+}
+
+/// Offsets in the request page.
+pub(crate) mod request {
+    pub(crate) const SEQ: usize = 0x00;
+    pub(crate) const SPIN: usize = 0x04;
+    pub(crate) const COUNT: usize = 0x08;
+    /// Where in the control memory to write the sequence number when done; 0 = nowhere.
+    pub(crate) const FENCE: usize = 0x18;
+    pub(crate) const OPS: usize = 0x100;
+    pub(crate) const OP_LEN: usize = 64;
+    pub(crate) const OPS_MAX: usize = 60;
+    /// In an operation: system call number, mode, six arguments, expected result.
+    pub(crate) const OP_MODE: usize = 4;
+    pub(crate) const OP_ARGS: usize = 8;
+    pub(crate) const OP_EXPECT: usize = 56;
+    /// Mode: any result will do.
+    pub(crate) const ANY: u32 = 1;
+}
+
+/// Offsets in the reply page.
+pub(crate) mod reply {
+    pub(crate) const SEQ: usize = 0x00;
+    /// Operations done.
+    pub(crate) const DONE: usize = 0x08;
+    /// Process number, written once by a new stub before it runs anything of the guest.
+    pub(crate) const PID: usize = 0x10;
+    pub(crate) const RESULTS: usize = 0x100;
+    /// Buffer for `mincore`.
+    pub(crate) const BYTES: usize = 0x400;
+    pub(crate) const BYTES_LEN: usize = 0xc00;
+    /// The kernel's thread sleeps on the sequence word.
+    pub(crate) const SLEEPS: u32 = 1 << 31;
+}
+
+/// Order of the registers in [`ctl::REGS`], which is the processor's own numbering.
+pub(crate) mod reg {
+    pub(crate) const RAX: usize = 0;
+    pub(crate) const RCX: usize = 1;
+    pub(crate) const RDX: usize = 2;
+    pub(crate) const RBX: usize = 3;
+    pub(crate) const RSP: usize = 4;
+    pub(crate) const RBP: usize = 5;
+    pub(crate) const RSI: usize = 6;
+    pub(crate) const RDI: usize = 7;
+    pub(crate) const R8: usize = 8;
+    pub(crate) const R9: usize = 9;
+    pub(crate) const R10: usize = 10;
+    pub(crate) const R11: usize = 11;
+    pub(crate) const R12: usize = 12;
+    pub(crate) const R13: usize = 13;
+    pub(crate) const R14: usize = 14;
+    pub(crate) const R15: usize = 15;
+}

@@ -1,0 +1,385 @@
+//! A guest address space: one stub process.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex},
+};
+
+use hal::{Backing, Errno, HostFile, MapOp, Prot, Result, Space, errno};
+
+use crate::{
+    engine::{Engine, Stub, lock},
+    layout::{self, GUEST_START, PAGE, REGION, REPLY, SLOTS_MAX, reply, request},
+    service::{Op, Service},
+    shared::OUTSIDE,
+    slots::Slot,
+    sys::process,
+    thread::Thread,
+};
+
+/// Parked threads that a space keeps for its next ones.
+const PARKED_MAX: usize = 16;
+/// Copies up to this size go through a buffer of the kernel process.
+const BOUNCE: usize = 64 << 10;
+
+/// Shared by the contexts and handles of a space. Dropping the last ends the stub.
+pub(crate) struct LinuxSpace {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) stub: Arc<Stub>,
+    pub(crate) service: Mutex<Service>,
+    spare: Mutex<Spare>,
+}
+
+/// Threads and slots without a user.
+#[derive(Default)]
+struct Spare {
+    parked: Vec<Arc<Thread>>,
+    /// Slots whose thread was told to end: mapped in the stub, to be used again there and nowhere else.
+    slots: Vec<Arc<Thread>>,
+    /// Next slot of the stub that was never used.
+    fresh: u32,
+}
+
+impl LinuxSpace {
+    pub(crate) fn new(engine: Arc<Engine>, stub: Arc<Stub>, service: Service) -> Arc<LinuxSpace> {
+        let spare = Spare { fresh: 1, ..Spare::default() };
+        Arc::new(LinuxSpace { engine, stub, service: Mutex::new(service), spare: Mutex::new(spare) })
+    }
+
+    /// A thread that waits in the stub to be resumed; `prepare` fills in its slot.
+    pub(crate) fn new_thread(&self, prepare: impl FnOnce(&Slot, u32)) -> Result<Arc<Thread>> {
+        let mut spare = lock(&self.spare);
+        if let Some(thread) = spare.parked.pop() {
+            prepare(&thread.slot, thread.index);
+            thread.take_kick();
+            thread.set_spent(self.host_time(thread.tid()));
+            return Ok(thread);
+        }
+        // A slot is free again when its thread has certainly left it.
+        let free = spare.slots.iter().position(|t| !t.exists());
+        let old = free.map(|i| spare.slots.swap_remove(i));
+        let index = match &old {
+            Some(old) => old.index,
+            None if u64::from(spare.fresh) < SLOTS_MAX => {
+                spare.fresh += 1;
+                spare.fresh - 1
+            }
+            None => return Err(errno::EAGAIN),
+        };
+        drop(spare);
+        let give_back = |thread: Arc<Thread>, e: Errno| {
+            lock(&self.spare).slots.push(thread);
+            Err(e)
+        };
+        let mut service = lock(&self.service);
+        let thread = match old {
+            Some(thread) => thread,
+            None => {
+                let slot = self.engine.slots.take()?;
+                let fd = u64::from(self.engine.ctl_fd());
+                let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+                let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+                let addr = Thread::slot_addr(index);
+                let args = [addr, layout::SLOT_LEN, prot, flags, fd, slot.offset()];
+                service.run(&[Op::expecting(libc::SYS_mmap, args, addr)])?;
+                let thread = Arc::new(Thread::new(self.stub.clone(), slot, index, 0));
+                lock(&self.stub.threads).push(thread.clone());
+                thread
+            }
+        };
+        prepare(&thread.slot, index);
+        thread.be_born();
+        let started =
+            service.run(&[Thread::clone_op(index)]).and_then(|()| process::from_ret(service.result(0)));
+        match started {
+            Ok(tid) => thread.set_tid(tid as i32),
+            Err(e) => return give_back(thread, e),
+        }
+        if self.stub.death().is_some() {
+            return Err(errno::ESRCH);
+        }
+        Ok(thread)
+    }
+
+    /// Takes a thread back whose context was dropped.
+    pub(crate) fn retire(&self, thread: Arc<Thread>, stopped: bool) {
+        if self.stub.death().is_some() {
+            return;
+        }
+        if thread.is_gone() {
+            lock(&self.spare).slots.push(thread);
+            return;
+        }
+        if !stopped {
+            return;
+        }
+        let mut spare = lock(&self.spare);
+        if spare.parked.len() < PARKED_MAX {
+            spare.parked.push(thread);
+        } else {
+            thread.end();
+            spare.slots.push(thread);
+        }
+    }
+
+    /// Processor time that a host thread of the stub has had, in nanoseconds (proc_pid_schedstat(5)).
+    pub(crate) fn host_time(&self, tid: i32) -> u64 {
+        let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat"));
+        let text = self.stub.with_pid(read).and_then(|t| t.ok()).unwrap_or_default();
+        text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
+    }
+
+    fn op(&self, m: &MapOp, out: &mut Vec<Op>) -> Result<()> {
+        let fixed = libc::MAP_FIXED as u64;
+        match m {
+            MapOp::Map { addr, len, prot, backing, huge } => {
+                self.check(*addr, *len)?;
+                let (flags, fd, offset) = match backing {
+                    Backing::Anon => (
+                        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                        u64::from(u32::MAX),
+                        0,
+                    ),
+                    Backing::Shared { offset, private } => {
+                        let flags = if *private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
+                        (flags | libc::MAP_NORESERVE, self.engine.guest_mem.raw_fd() as u64, *offset)
+                    }
+                    Backing::File { file, offset, private } => {
+                        let flags = if *private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
+                        let fd = u64::try_from(file.raw_fd()).map_err(|_| errno::ENODEV)?;
+                        (flags | libc::MAP_NORESERVE, fd, *offset)
+                    }
+                };
+                let args = [*addr, *len, bits(*prot), flags as u64 | fixed, fd, offset];
+                out.push(Op::expecting(libc::SYS_mmap, args, *addr));
+                if *huge {
+                    let advice = libc::MADV_HUGEPAGE as u64;
+                    out.push(Op::any(libc::SYS_madvise, [*addr, *len, advice, 0, 0, 0]));
+                }
+            }
+            MapOp::Unmap { addr, len } => {
+                self.check(*addr, *len)?;
+                out.push(Op::expecting(libc::SYS_munmap, [*addr, *len, 0, 0, 0, 0], 0));
+            }
+            MapOp::Protect { addr, len, prot } => {
+                self.check(*addr, *len)?;
+                out.push(Op::expecting(libc::SYS_mprotect, [*addr, *len, bits(*prot), 0, 0, 0], 0));
+            }
+            MapOp::Advise { addr, len, advice } => {
+                self.check(*addr, *len)?;
+                let args = [*addr, *len, u64::from(*advice), 0, 0, 0];
+                out.push(Op::expecting(libc::SYS_madvise, args, 0));
+            }
+            MapOp::Remap { old, old_len, new, new_len, keep } => {
+                // Length 0 would duplicate a shared mapping: allowed, as in mremap(2).
+                self.check(*old, (*old_len).max(PAGE))?;
+                self.check(*new, *new_len)?;
+                let mut flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+                if *keep {
+                    flags |= libc::MREMAP_DONTUNMAP;
+                }
+                let args = [*old, *old_len, *new_len, flags as u64, *new, 0];
+                out.push(Op::expecting(libc::SYS_mremap, args, *new));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what is not the guest's.
+    fn check(&self, addr: u64, len: u64) -> Result<()> {
+        let end = addr.checked_add(len).ok_or(OUTSIDE)?;
+        if !addr.is_multiple_of(PAGE)
+            || !len.is_multiple_of(PAGE)
+            || len == 0
+            || addr < GUEST_START
+            || end > REGION
+        {
+            return Err(OUTSIDE);
+        }
+        Ok(())
+    }
+
+    /// The stub's memory as a file, which page protections do not bind.
+    fn mem(&self, write: bool) -> Option<File> {
+        let open = |pid| OpenOptions::new().read(true).write(write).open(format!("/proc/{pid}/mem"));
+        self.stub.with_pid(open)?.ok()
+    }
+
+    /// Bytes of a guest range that lie inside the guest's addresses.
+    fn clip(addr: u64, len: usize) -> usize {
+        if addr >= REGION { 0 } else { len.min((REGION - addr) as usize) }
+    }
+
+    /// Runs one operation whose result is a count or an error.
+    fn call(&self, nr: i64, args: [u64; 6]) -> Result<u64> {
+        let mut service = lock(&self.service);
+        service.run(&[Op::any(nr, args)])?;
+        process::from_ret(service.result(0))
+    }
+
+    fn transfer(
+        &self,
+        file: &dyn HostFile,
+        offset: u64,
+        addr: u64,
+        len: usize,
+        write: bool,
+    ) -> Result<usize> {
+        let len = Self::clip(addr, len);
+        if len == 0 {
+            return Err(errno::EFAULT);
+        }
+        let fd = u64::try_from(file.raw_fd()).map_err(|_| errno::EBADF)?;
+        let nr = if write { libc::SYS_pwrite64 } else { libc::SYS_pread64 };
+        let done = self.call(nr, [fd, addr, len as u64, offset, 0, 0])?;
+        // The count passed through pages that the guest can write.
+        Ok(len.min(done as usize))
+    }
+}
+
+impl Space for LinuxSpace {
+    fn apply(&self, ops: &[MapOp]) -> Result<()> {
+        let mut out = Vec::with_capacity(ops.len() + 1);
+        // Those before a bad one are done, as the trait says.
+        let bad = ops.iter().try_for_each(|m| self.op(m, &mut out));
+        if !out.is_empty() {
+            lock(&self.service).run(&out)?;
+        }
+        bad
+    }
+
+    fn clear(&self) -> Result<()> {
+        let op = Op::expecting(libc::SYS_munmap, [0, REGION, 0, 0, 0, 0], 0);
+        lock(&self.service).run(&[op])
+    }
+
+    fn range(&self) -> (u64, u64) {
+        (GUEST_START, REGION)
+    }
+
+    fn vdso(&self) -> u64 {
+        self.engine.vdso
+    }
+
+    fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let len = Self::clip(addr, buf.len());
+        let copy = |pid| process::vm_read(pid, addr, &mut buf[..len]).unwrap_or(0);
+        self.stub.with_pid(copy).unwrap_or(0)
+    }
+
+    fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        let len = Self::clip(addr, buf.len());
+        let copy = |pid| process::vm_write(pid, addr, &buf[..len]).unwrap_or(0);
+        self.stub.with_pid(copy).unwrap_or(0)
+    }
+
+    fn read_forced(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let len = Self::clip(addr, buf.len());
+        let Some(mem) = self.mem(false) else { return 0 };
+        let mut done = 0;
+        while done < len {
+            match mem.read_at(&mut buf[done..len], addr + done as u64) {
+                Ok(n) if n > 0 => done += n,
+                _ => break,
+            }
+        }
+        done
+    }
+
+    fn write_forced(&self, addr: u64, buf: &[u8]) -> usize {
+        let len = Self::clip(addr, buf.len());
+        let Some(mem) = self.mem(true) else { return 0 };
+        let mut done = 0;
+        while done < len {
+            match mem.write_at(&buf[done..len], addr + done as u64) {
+                Ok(n) if n > 0 => done += n,
+                _ => break,
+            }
+        }
+        done
+    }
+
+    fn read_to_shared(&self, addr: u64, offset: u64, len: usize) -> usize {
+        let piece = self.engine.guest_mem.window().iovec(offset, Self::clip(addr, len));
+        self.stub.with_pid(|pid| process::vm_read_into(pid, addr, piece).unwrap_or(0)).unwrap_or(0)
+    }
+
+    fn write_from_shared(&self, addr: u64, offset: u64, len: usize) -> usize {
+        let piece = self.engine.guest_mem.window().iovec(offset, Self::clip(addr, len));
+        self.stub.with_pid(|pid| process::vm_write_from(pid, addr, piece).unwrap_or(0)).unwrap_or(0)
+    }
+
+    fn read_file(&self, file: &dyn HostFile, offset: u64, addr: u64, len: usize) -> Result<usize> {
+        if len > BOUNCE || len == 0 {
+            return self.transfer(file, offset, addr, len, false);
+        }
+        let mut buf = vec![0; len];
+        let n = file.pread(offset, &mut buf)?;
+        match self.write(addr, &buf[..n]) {
+            0 if n > 0 => Err(errno::EFAULT),
+            done => Ok(done),
+        }
+    }
+
+    fn write_file(&self, file: &dyn HostFile, offset: u64, addr: u64, len: usize) -> Result<usize> {
+        if len > BOUNCE || len == 0 {
+            return self.transfer(file, offset, addr, len, true);
+        }
+        let mut buf = vec![0; len];
+        match self.read(addr, &mut buf) {
+            0 => Err(errno::EFAULT),
+            n => file.pwrite(offset, &buf[..n]),
+        }
+    }
+
+    fn futex_wake(&self, addr: u64, count: u32, shared: bool) -> Result<u32> {
+        if !addr.is_multiple_of(4) || Self::clip(addr, 4) < 4 {
+            return Err(if !addr.is_multiple_of(4) { errno::EINVAL } else { errno::EFAULT });
+        }
+        let op = libc::FUTEX_WAKE | if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+        let args = [addr, op as u64, u64::from(count.min(i32::MAX as u32)), 0, 0, 0];
+        self.call(libc::SYS_futex, args).map(|n| n as u32)
+    }
+
+    fn mincore(&self, addr: u64, out: &mut [u8]) -> Result<()> {
+        let mut addr = addr;
+        for piece in out.chunks_mut(reply::BYTES_LEN) {
+            let len = piece.len() as u64 * PAGE;
+            self.check(addr, len)?;
+            let mut service = lock(&self.service);
+            let to = REPLY + reply::BYTES as u64;
+            service.run(&[Op::expecting(libc::SYS_mincore, [addr, len, to, 0, 0, 0], 0)])?;
+            service.bytes(piece);
+            addr += len;
+        }
+        Ok(())
+    }
+
+    fn resident_bytes(&self) -> (u64, u64) {
+        let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/statm"));
+        let Some(Ok(line)) = self.stub.with_pid(read) else { return (0, 0) };
+        let mut pages = line.split(' ').skip(1).map(|w| w.parse::<u64>().unwrap_or(0));
+        let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+        (resident.saturating_sub(shared) * PAGE, shared * PAGE)
+    }
+
+    fn kill(&self) {
+        self.stub.kill();
+    }
+}
+
+impl Drop for LinuxSpace {
+    fn drop(&mut self) {
+        self.stub.kill();
+    }
+}
+
+/// Protection as mmap(2) takes it.
+fn bits(prot: Prot) -> u64 {
+    let bit = |on, b: i32| if on { b as u64 } else { 0 };
+    bit(prot.read, libc::PROT_READ) | bit(prot.write, libc::PROT_WRITE) | bit(prot.exec, libc::PROT_EXEC)
+}
+
+// A batch with its advice must fit a request.
+const _: () = assert!(request::OPS + request::OPS_MAX * request::OP_LEN <= PAGE as usize);

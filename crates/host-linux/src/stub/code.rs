@@ -1,0 +1,488 @@
+//! The stub's code: position-independent, copied to [`layout::CODE`] of every stub.
+//!
+//! Three parts. The *handler* takes the host's signals, publishes the thread and waits to be resumed; it uses no stack
+//! beyond the host's frame and no vector register. The *patched path* does the same for system-call sites that were
+//! rewritten, without a signal. The *service* loop executes the operations of the request page; it lives in registers
+//! alone, because every writable byte of the process belongs to the guest.
+
+use core::arch::global_asm;
+
+use crate::layout::{self, consts, ctl, flag, kind, reply, request, state};
+
+global_asm!(
+    r#"
+.pushsection .text.umlaut_stub, "ax", @progbits
+.p2align 12
+.globl umlaut_stub_begin
+umlaut_stub_begin:
+
+// Signal handler: edi = signal, rsi = siginfo, rdx = ucontext; on the slot's own stack.
+.globl umlaut_stub_handler
+umlaut_stub_handler:
+    mov rbx, rsp
+    and rbx, {slot_mask}
+    mov rax, [rdx + {uc_rip}]
+    lea rcx, [rip + umlaut_stub_begin]
+    mov r8, rax
+    sub r8, rcx
+    cmp r8, {code_len}
+    jae 3f
+    // Stub code was interrupted: a kick only leaves a mark, unless the thread was about to leave.
+    cmp edi, {sigurg}
+    je 1f
+    lea rcx, [rip + 60f]
+    cmp rax, rcx
+    jne 3f
+    // The one instruction of the stub that touches guest memory faulted: say so.
+    lea rcx, [rip + 61f]
+    mov [rdx + {uc_rip}], rcx
+    jmp 2f
+1:  mov dword ptr [rbx + {interrupted}], 1
+    lea rcx, [rip + umlaut_stub_leave]
+    lea r8, [rip + umlaut_stub_leave_end]
+    cmp rax, rcx
+    jb 2f
+    cmp rax, r8
+    jae 2f
+    mov [rdx + {uc_rip}], rcx
+2:  mov rsp, rdx
+    mov eax, 15
+    jmp 50f
+3:  mov ebp, edi
+    shl ebp, {kind_shift}
+    or ebp, {kernel}
+    mov [rbx + {ucontext}], rdx
+    rdfsbase rax
+    mov [rbx + {fs_base}], rax
+    rdgsbase rax
+    mov [rbx + {gs_base}], rax
+    xor r13d, r13d
+
+// Publishes the event in ebp and waits; rbx = slot, r13 = 1 if the registers are in the control page.
+16: mov eax, ebp
+    xchg [rbx], eax
+    test eax, {kernel_sleeps}
+    jz 17f
+    mov rdi, rbx
+    mov esi, 10
+    mov edx, 0x7fffffff
+    mov r9d, 2
+    mov eax, 202
+    syscall
+17: mov r12d, [rbx + {spin}]
+12: mov eax, [rbx]
+    test al, {kernel}
+    jz 20f
+    dec r12d
+    js 14f
+    pause
+    jmp 12b
+14: mov eax, [rbx]
+    test al, {kernel}
+    jz 20f
+    mov edx, eax
+    bts edx, 31
+    jc 15f
+    lock cmpxchg [rbx], edx
+    jne 14b
+15: mov rdi, rbx
+    mov esi, 9
+    xor r10d, r10d
+    mov r9d, 1
+    mov eax, 202
+    syscall
+    jmp 14b
+
+// Resumed.
+20: mov r14d, [rbx + {flags}]
+    test r14d, r14d
+    jnz 30f
+21: test r13d, r13d
+    jnz umlaut_stub_leave
+22: mov rsp, [rbx + {ucontext}]
+.globl umlaut_stub_restorer
+umlaut_stub_restorer:
+    mov eax, 15
+50: syscall
+.globl umlaut_stub_sigreturn_ip
+umlaut_stub_sigreturn_ip:
+    ud2
+
+30: test r14d, {f_exit}
+    jz 31f
+    mov eax, 60
+    xor edi, edi
+    syscall
+.globl umlaut_stub_exit_ip
+umlaut_stub_exit_ip:
+    ud2
+31: test r14d, {f_fs}
+    jz 32f
+    mov rax, [rbx + {fs_base}]
+    wrfsbase rax
+32: test r14d, {f_cas}
+    jz 33f
+    mov rdi, [rbx + {cas_addr}]
+    mov eax, [rbx + {cas_old}]
+    mov edx, [rbx + {cas_new}]
+    xor esi, esi
+60: lock cmpxchg [rdi], edx
+    jmp 62f
+61: mov esi, 1
+62: mov [rbx + {cas_old}], eax
+    mov [rbx + {cas_fault}], esi
+    mov ebp, {kind_cas}
+    jmp 16b
+33: test r14d, {f_frame}
+    jz 34f
+.globl umlaut_stub_trap
+umlaut_stub_trap:
+    mov eax, -1
+    syscall
+.globl umlaut_stub_trap_ip
+umlaut_stub_trap_ip:
+    ud2
+34: test r14d, {f_gs}
+    jz 21b
+    mov rax, [rbx + {gs_base}]
+    wrgsbase rax
+    jmp 21b
+
+// Patched sites come here: eax = number, rcx = return address, all else as the guest had it.
+.globl umlaut_stub_entry
+umlaut_stub_entry:
+    mov gs:[{regs} + 0x20], rsp
+    mov rsp, gs:[{stack}]
+    pushfq
+    pop r11
+    mov gs:[{regs} + 0x00], rax
+    mov gs:[{regs} + 0x08], rcx
+    mov gs:[{regs} + 0x10], rdx
+    mov gs:[{regs} + 0x18], rbx
+    mov gs:[{regs} + 0x28], rbp
+    mov gs:[{regs} + 0x30], rsi
+    mov gs:[{regs} + 0x38], rdi
+    mov gs:[{regs} + 0x40], r8
+    mov gs:[{regs} + 0x48], r9
+    mov gs:[{regs} + 0x50], r10
+    mov gs:[{regs} + 0x58], r11
+    mov gs:[{regs} + 0x60], r12
+    mov gs:[{regs} + 0x68], r13
+    mov gs:[{regs} + 0x70], r14
+    mov gs:[{regs} + 0x78], r15
+    cld
+    rdgsbase rbx
+    rdfsbase rax
+    mov [rbx + {fs_base}], rax
+    mov ebp, {kind_patched}
+    mov r13d, 1
+    jmp 16b
+.globl umlaut_stub_leave
+umlaut_stub_leave:
+    mov rsp, gs:[{stack}]
+    cmp dword ptr gs:[{interrupted}], 0
+    je 40f
+    mov dword ptr gs:[{interrupted}], 0
+    rdgsbase rbx
+    mov ebp, {kind_patched_kick}
+    mov r13d, 1
+    jmp 16b
+40: mov rdx, gs:[{regs} + 0x10]
+    mov rbx, gs:[{regs} + 0x18]
+    mov rbp, gs:[{regs} + 0x28]
+    mov rsi, gs:[{regs} + 0x30]
+    mov rdi, gs:[{regs} + 0x38]
+    mov r8, gs:[{regs} + 0x40]
+    mov r9, gs:[{regs} + 0x48]
+    mov r10, gs:[{regs} + 0x50]
+    mov r12, gs:[{regs} + 0x60]
+    mov r13, gs:[{regs} + 0x68]
+    mov r14, gs:[{regs} + 0x70]
+    mov r15, gs:[{regs} + 0x78]
+    mov r11, gs:[{regs} + 0x58]
+    push r11
+    popfq
+    mov rcx, gs:[{regs} + 0x08]
+    mov rax, gs:[{regs} + 0x00]
+    mov rsp, gs:[{regs} + 0x20]
+    jmp qword ptr gs:[{regs} + 0x08]
+umlaut_stub_leave_end:
+
+// A guest thread begins: rsp in its slot, everything else from registers, all signals blocked. It locks itself down
+// before anything that the guest could have written is looked at.
+70: mov eax, 317
+    mov edi, 1
+    mov esi, 4
+    movabs rdx, {strict}
+    syscall
+    test rax, rax
+    jnz 99f
+    mov rbx, rsp
+    and rbx, {slot_mask}
+    wrgsbase rbx
+    xor r13d, r13d
+    jmp 17b
+
+// The first stub begins: three ranges to unmap in rdi/rsi, r12/r13, r14/r15; r8 = offset of its own pages.
+.globl umlaut_stub_zygote
+umlaut_stub_zygote:
+    mov rbp, r8
+    mov eax, 11
+    syscall
+    mov rdi, r12
+    mov rsi, r13
+    mov eax, 11
+    syscall
+    mov rdi, r14
+    mov rsi, r15
+    mov eax, 11
+    syscall
+    mov r8, rbp
+    xor r9d, r9d
+    xor esp, esp
+    movabs rbx, {request}
+    movabs rbp, {reply}
+
+// A stub begins as a copy of another: r8, r9 = offsets of its own pages and of its first slot in the control memory
+// (no slot if 0). It takes leave of the other's pages before it does anything else.
+80: mov r14, r8
+    mov r15, r9
+    movabs rax, {consts}
+    mov r8, [rax + {c_ro_fd}]
+    mov r9, r14
+    mov rdi, rbx
+    mov esi, 0x1000
+    mov edx, 1
+    mov r10d, 0x11
+    mov eax, 9
+    syscall
+    cmp rax, rbx
+    jne 99f
+    movabs rax, {consts}
+    mov r8, [rax + {c_fd}]
+    lea r9, [r14 + 0x1000]
+    mov rdi, rbp
+    mov edx, 3
+    mov eax, 9
+    syscall
+    cmp rax, rbp
+    jne 99f
+    movabs rdi, {slots}
+    mov esi, {slot_len}
+    test r15, r15
+    jz 81f
+    mov r9, r15
+    mov eax, 9
+    syscall
+    cmp rax, rdi
+    jne 99f
+    add rdi, rsi
+81: movabs rsi, {slots_rest}
+    mov eax, 11
+    syscall
+    test rax, rax
+    jnz 99f
+    mov eax, 157
+    mov edi, 1
+    mov esi, 9
+    syscall
+    mov eax, 110
+    syscall
+    movabs rcx, {consts}
+    cmp eax, [rcx + {c_owner}]
+    jne 99f
+    mov eax, 39
+    syscall
+    mov [rbp + {r_pid}], eax
+    xor r12d, r12d
+
+// The service loop: rbx = request page, rbp = reply page, r12 = last sequence number.
+90: mov r15d, [rbx + {q_spin}]
+91: mov eax, [rbx + {q_seq}]
+    cmp eax, r12d
+    jne 93f
+    dec r15d
+    js 92f
+    pause
+    jmp 91b
+92: mov rdi, rbx
+    xor esi, esi
+    mov edx, r12d
+    xor r10d, r10d
+    mov eax, 202
+    syscall
+    jmp 90b
+93: mov r12d, eax
+    mov r13d, [rbx + {q_count}]
+    lea r14, [rbx + {q_ops}]
+    lea r15, [rbp + {r_results}]
+94: test r13d, r13d
+    jz 96f
+    mov eax, [r14]
+    mov rdi, [r14 + 8]
+    mov rsi, [r14 + 16]
+    mov rdx, [r14 + 24]
+    mov r10, [r14 + 32]
+    mov r8, [r14 + 40]
+    mov r9, [r14 + 48]
+    // Who comes back from a clone knows it by registers alone: the page may hold the next batch by then.
+    mov esp, eax
+    syscall
+    cmp rsp, 0x10000
+    ja 70b
+    cmp esp, 56
+    jne 95f
+    test rax, rax
+    jz 80b
+95: mov [r15], rax
+    test dword ptr [r14 + 4], {q_any}
+    jnz 97f
+    cmp rax, [r14 + {q_expect}]
+    jne 96f
+97: add r14, 64
+    add r15, 8
+    dec r13d
+    jmp 94b
+96: sub r14, rbx
+    mov [rbp + {r_done}], r14
+    mov r10, [rbx + {q_fence}]
+    test r10, r10
+    jz 98f
+    movabs rax, {consts}
+    mov rdi, [rax + {c_fd}]
+    mov rsi, rbx
+    mov edx, 4
+    mov eax, 18
+    syscall
+98: mov eax, r12d
+    xchg [rbp], eax
+    test eax, eax
+    jns 90b
+    mov rdi, rbp
+    mov esi, 1
+    mov edx, 0x7fffffff
+    mov eax, 202
+    syscall
+    jmp 90b
+
+99: mov eax, 231
+    mov edi, 127
+    syscall
+    ud2
+.globl umlaut_stub_end
+umlaut_stub_end:
+.popsection
+"#,
+    slot_mask = const -(layout::SLOT_LEN as i64),
+    slot_len = const layout::SLOT_LEN,
+    slots = const layout::SLOTS,
+    slots_rest = const layout::SLOTS_MAX * layout::SLOT_LEN,
+    code_len = const layout::CODE_LEN,
+    uc_rip = const 168,
+    sigurg = const 23,
+    interrupted = const ctl::INTERRUPTED,
+    kind_shift = const state::KIND_SHIFT,
+    kernel = const state::KERNEL,
+    kernel_sleeps = const state::KERNEL_SLEEPS,
+    ucontext = const ctl::UCONTEXT,
+    fs_base = const ctl::FS_BASE,
+    gs_base = const ctl::GS_BASE,
+    spin = const ctl::SPIN,
+    flags = const ctl::FLAGS,
+    stack = const ctl::STACK,
+    regs = const ctl::REGS,
+    cas_addr = const ctl::CAS_ADDR,
+    cas_old = const ctl::CAS_OLD,
+    cas_new = const ctl::CAS_NEW,
+    cas_fault = const ctl::CAS_FAULT,
+    kind_cas = const kind::CAS << state::KIND_SHIFT | state::KERNEL,
+    kind_patched = const kind::PATCHED << state::KIND_SHIFT | state::KERNEL,
+    kind_patched_kick = const kind::PATCHED_KICK << state::KIND_SHIFT | state::KERNEL,
+    f_exit = const flag::EXIT,
+    f_fs = const flag::FS,
+    f_gs = const flag::GS,
+    f_cas = const flag::CAS,
+    f_frame = const flag::FRAME,
+    strict = const layout::CONSTS + consts::STRICT as u64,
+    consts = const layout::CONSTS,
+    c_fd = const consts::CTL_FD,
+    c_ro_fd = const consts::CTL_RO_FD,
+    c_owner = const consts::OWNER,
+    request = const layout::REQUEST,
+    reply = const layout::REPLY,
+    q_seq = const request::SEQ,
+    q_spin = const request::SPIN,
+    q_count = const request::COUNT,
+    q_fence = const request::FENCE,
+    q_ops = const request::OPS,
+    q_any = const request::ANY,
+    q_expect = const request::OP_EXPECT,
+    r_done = const reply::DONE,
+    r_pid = const reply::PID,
+    r_results = const reply::RESULTS,
+);
+
+// Labels of the code above. Never called here: only their distance from the beginning is used.
+unsafe extern "C" {
+    fn umlaut_stub_begin();
+    fn umlaut_stub_end();
+    fn umlaut_stub_handler();
+    fn umlaut_stub_restorer();
+    fn umlaut_stub_sigreturn_ip();
+    fn umlaut_stub_exit_ip();
+    fn umlaut_stub_trap();
+    fn umlaut_stub_trap_ip();
+    fn umlaut_stub_entry();
+    fn umlaut_stub_zygote();
+}
+
+/// Address in the stub of a label of the code above.
+fn placed(label: unsafe extern "C" fn()) -> u64 {
+    let begin: unsafe extern "C" fn() = umlaut_stub_begin;
+    layout::CODE + (label as usize as u64 - begin as usize as u64)
+}
+
+/// The code's bytes.
+pub(crate) fn bytes() -> &'static [u8] {
+    let (begin, end): (unsafe extern "C" fn(), unsafe extern "C" fn()) = (umlaut_stub_begin, umlaut_stub_end);
+    let (begin, end) = (begin as usize, end as usize);
+    // SAFETY: both labels stand in one section of this image, which is mapped readable for the life of the process.
+    unsafe { core::slice::from_raw_parts(begin as *const u8, end - begin) }
+}
+
+pub(crate) fn handler() -> u64 {
+    placed(umlaut_stub_handler)
+}
+
+pub(crate) fn restorer() -> u64 {
+    placed(umlaut_stub_restorer)
+}
+
+/// Instruction pointer that a filter sees at the stub's own `rt_sigreturn`.
+pub(crate) fn sigreturn_ip() -> u64 {
+    placed(umlaut_stub_sigreturn_ip)
+}
+
+/// The same of the stub's own `exit`.
+pub(crate) fn exit_ip() -> u64 {
+    placed(umlaut_stub_exit_ip)
+}
+
+/// Code that traps.
+pub(crate) fn trap() -> u64 {
+    placed(umlaut_stub_trap)
+}
+
+/// Instruction pointer after the instruction that traps.
+pub(crate) fn trap_ip() -> u64 {
+    placed(umlaut_stub_trap_ip)
+}
+
+/// Where patched sites enter.
+pub(crate) fn entry() -> u64 {
+    placed(umlaut_stub_entry)
+}
+
+pub(crate) fn zygote() -> u64 {
+    placed(umlaut_stub_zygote)
+}

@@ -1,0 +1,172 @@
+//! Calls on stub processes.
+
+use std::mem::MaybeUninit;
+
+use hal::{Errno, Result, errno};
+
+use super::file::last_errno;
+
+/// Host number of this process.
+pub(crate) fn own_pid() -> i32 {
+    // SAFETY: takes nothing.
+    unsafe { libc::getpid() }
+}
+
+/// Real user and group of this process.
+pub(crate) fn own_ids() -> (u32, u32) {
+    // SAFETY: takes nothing.
+    unsafe { (libc::getuid(), libc::getgid()) }
+}
+
+/// Sends SIGKILL.
+pub(crate) fn kill(pid: i32) {
+    // SAFETY: plain numbers.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Sends a signal to one thread, or only asks whether it is there (0).
+pub(crate) fn signal_thread(pid: i32, tid: i32, signo: i32) -> Result<()> {
+    // SAFETY: plain numbers.
+    if unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signo) } != 0 {
+        return Err(last_errno());
+    }
+    Ok(())
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) pid: i32,
+    /// Signal that ended it, or 0.
+    pub(crate) signo: i32,
+    /// Exit status, if no signal did.
+    pub(crate) status: i32,
+}
+
+/// Waits for an end among the children of the calling thread (`pid` 0: any) and leaves it to be collected.
+pub(crate) fn await_child(pid: i32, collect: bool) -> Result<Ended> {
+    let (which, id) = if pid == 0 { (libc::P_ALL, 0) } else { (libc::P_PID, pid as u32) };
+    let mut flags = libc::WEXITED | libc::__WALL | libc::__WNOTHREAD;
+    if !collect {
+        flags |= libc::WNOWAIT;
+    }
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    loop {
+        // SAFETY: the call fills in the structure, which was zeroed before and so is valid in any case.
+        let (r, info) =
+            unsafe { (libc::waitid(which, id, info.as_mut_ptr(), flags), info.assume_init_ref()) };
+        if r == 0 {
+            // SAFETY: after a success of waitid these fields hold.
+            let (pid, value) = unsafe { (info.si_pid(), info.si_status()) };
+            let by_signal = info.si_code == libc::CLD_KILLED || info.si_code == libc::CLD_DUMPED;
+            let (signo, status) = if by_signal { (value, 0) } else { (0, value) };
+            return Ok(Ended { pid, signo, status });
+        }
+        match last_errno() {
+            errno::EINTR => {}
+            e => return Err(e),
+        }
+    }
+}
+
+/// Copies from or to another process (process_vm_readv(2)); returns the bytes copied before the first that cannot be.
+fn vm_copy(pid: i32, addr: u64, local: libc::iovec, write: bool) -> Result<usize> {
+    let mut local = local;
+    let mut addr = addr;
+    let mut total = 0;
+    let nr = if write { libc::SYS_process_vm_writev } else { libc::SYS_process_vm_readv };
+    // One call stops at 2 GiB, and in the middle only at a page that cannot be reached.
+    while local.iov_len > 0 {
+        let remote = libc::iovec { iov_base: addr as *mut _, iov_len: local.iov_len };
+        // SAFETY: the local piece is memory of the caller's that it lends for the call; the remote one is another
+        // process's, checked by the host.
+        let n =
+            unsafe { libc::syscall(nr, pid, &raw const local, 1usize, &raw const remote, 1usize, 0usize) };
+        if n <= 0 {
+            return match last_errno() {
+                _ if n == 0 || total > 0 => Ok(total),
+                errno::EFAULT => Ok(0),
+                e => Err(e),
+            };
+        }
+        let n = n as usize;
+        total += n;
+        addr += n as u64;
+        local.iov_len -= n;
+        local.iov_base = local.iov_base.cast::<u8>().wrapping_add(n).cast();
+    }
+    Ok(total)
+}
+
+/// Reads another process's memory.
+pub(crate) fn vm_read(pid: i32, addr: u64, buf: &mut [u8]) -> Result<usize> {
+    vm_copy(pid, addr, libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() }, false)
+}
+
+/// Writes another process's memory.
+pub(crate) fn vm_write(pid: i32, addr: u64, buf: &[u8]) -> Result<usize> {
+    vm_copy(pid, addr, libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() }, true)
+}
+
+/// Reads into a piece of a window.
+pub(crate) fn vm_read_into(pid: i32, addr: u64, piece: libc::iovec) -> Result<usize> {
+    vm_copy(pid, addr, piece, false)
+}
+
+/// Writes from a piece of a window.
+pub(crate) fn vm_write_from(pid: i32, addr: u64, piece: libc::iovec) -> Result<usize> {
+    vm_copy(pid, addr, piece, true)
+}
+
+/// Bytes in nanoseconds of a clock (clock_gettime(2)).
+pub(crate) fn clock_ns(clock: i32) -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills in the structure it is given.
+    unsafe { libc::clock_gettime(clock, &mut t) };
+    (t.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(t.tv_nsec as u64)
+}
+
+/// Fills the buffer with unpredictable bytes.
+pub(crate) fn random(buf: &mut [u8]) {
+    let mut done = 0;
+    while done < buf.len() {
+        let rest = &mut buf[done..];
+        // SAFETY: writes at most the bytes of the slice.
+        let n = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        if n > 0 {
+            done += n as usize;
+        }
+    }
+}
+
+/// Raises the soft limit of descriptors to the hard one.
+pub(crate) fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls take the structure for their own duration.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+/// The processors that this process may use (sched_getaffinity(2)).
+pub(crate) fn allowed_cpus() -> Vec<usize> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: fills in the set, which was zeroed before and so is valid in any case.
+    let set = unsafe {
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr());
+        set.assume_init()
+    };
+    // SAFETY: looks at bits below the set's size.
+    (0..libc::CPU_SETSIZE as usize).filter(|&c| unsafe { libc::CPU_ISSET(c, &set) }).collect()
+}
+
+/// The host's error as ours; EIO for numbers that are none.
+pub(crate) fn from_ret(ret: u64) -> Result<u64> {
+    match Errno::from_ret(ret) {
+        Some(e) => Err(e),
+        None => Ok(ret),
+    }
+}

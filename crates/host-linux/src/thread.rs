@@ -1,0 +1,194 @@
+//! A guest thread as its kernel thread and its interrupters share it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*},
+    },
+    time::Duration,
+};
+
+use hal::errno;
+
+use crate::{
+    engine::Stub,
+    layout::{SLOT_LEN, SLOTS, ctl, flag, state},
+    service::Op,
+    slots::Slot,
+    sys::{futex, process},
+};
+
+/// Bit sets of the state word's two kinds of sleeper.
+const STUB_BITS: u32 = 1;
+const KERNEL_BITS: u32 = 2;
+
+/// A thread of a stub that runs guest code.
+pub(crate) struct Thread {
+    pub(crate) stub: Arc<Stub>,
+    pub(crate) slot: Slot,
+    /// Which of the stub's slots it has.
+    pub(crate) index: u32,
+    tid: AtomicI32,
+    /// Processor time of earlier users.
+    spent: AtomicU64,
+    /// A kick was posted and not delivered yet.
+    pending: AtomicBool,
+    /// The host thread ended by itself, which only hostile code makes it do.
+    gone: AtomicBool,
+}
+
+impl Thread {
+    pub(crate) fn new(stub: Arc<Stub>, slot: Slot, index: u32, tid: i32) -> Thread {
+        Thread {
+            stub,
+            slot,
+            index,
+            tid: AtomicI32::new(tid),
+            spent: AtomicU64::new(0),
+            pending: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Address in the stub of a thread's slot.
+    pub(crate) fn slot_addr(index: u32) -> u64 {
+        SLOTS + u64::from(index) * SLOT_LEN
+    }
+
+    /// Address in the stub of this thread's slot.
+    pub(crate) fn addr(&self) -> u64 {
+        Thread::slot_addr(self.index)
+    }
+
+    /// The service thread's call that starts a thread. It waits for its first resumption in stub code.
+    pub(crate) fn clone_op(index: u32) -> Op {
+        let flags = libc::CLONE_VM
+            | libc::CLONE_FS
+            | libc::CLONE_FILES
+            | libc::CLONE_SIGHAND
+            | libc::CLONE_THREAD
+            | libc::CLONE_SYSVSEM
+            | libc::CLONE_CHILD_CLEARTID;
+        let slot = Thread::slot_addr(index);
+        // The state word is cleared and woken when the host thread ends, see `wait`.
+        Op::any(libc::SYS_clone, [flags as u64, slot + SLOT_LEN / 2, 0, slot + ctl::STATE as u64, 0, 0])
+    }
+
+    pub(crate) fn tid(&self) -> i32 {
+        self.tid.load(Relaxed)
+    }
+
+    pub(crate) fn set_tid(&self, tid: i32) {
+        self.tid.store(tid, Relaxed);
+    }
+
+    /// The state of a thread that is about to be started: it waits to be resumed.
+    pub(crate) fn be_born(&self) {
+        self.pending.store(false, SeqCst);
+        self.spent.store(0, Relaxed);
+        self.gone.store(false, SeqCst);
+        self.state().store(state::KERNEL, SeqCst);
+    }
+
+    /// Tells the stopped thread to end. Its slot stays the stub's.
+    pub(crate) fn end(&self) {
+        self.slot.set32(ctl::FLAGS, flag::EXIT);
+        self.pending.store(false, SeqCst);
+        self.resume();
+        self.slot.shrink();
+    }
+
+    /// Time that counts for the present user of a thread whose host thread has had `total` in its life.
+    pub(crate) fn used_since_birth(&self, total: u64) -> u64 {
+        total.saturating_sub(self.spent.load(Relaxed))
+    }
+
+    /// What its host thread had had when its present user got it.
+    pub(crate) fn set_spent(&self, ns: u64) {
+        self.spent.store(ns, Relaxed);
+    }
+
+    fn state(&self) -> &std::sync::atomic::AtomicU32 {
+        self.slot.u32(ctl::STATE)
+    }
+
+    /// Lets the stub's thread go on.
+    pub(crate) fn resume(&self) {
+        let old = self.state().swap(0, SeqCst);
+        if old & state::STUB_SLEEPS != 0 {
+            futex::wake_all(self.state(), STUB_BITS);
+        }
+        // A kick that found the thread stopped left it to us.
+        if self.pending.load(SeqCst) {
+            self.interrupt();
+        }
+    }
+
+    /// Waits until the thread stops; the kind of its event, or `None` if it is dead.
+    pub(crate) fn wait(&self) -> Option<u32> {
+        let word = self.state();
+        // A wait that ends with the word as a running thread leaves it is what the host does when a thread exits.
+        let mut suspicious = false;
+        loop {
+            let found = word.load(SeqCst);
+            if found & (state::KERNEL | state::SERVICE) == state::KERNEL {
+                return Some(found >> state::KIND_SHIFT & 0xff);
+            }
+            if self.is_dead() {
+                return None;
+            }
+            if suspicious && !self.exists() {
+                self.gone.store(true, SeqCst);
+                return None;
+            }
+            let sleeping = (found | state::KERNEL_SLEEPS) & !state::POKE;
+            if found == sleeping || word.compare_exchange(found, sleeping, SeqCst, SeqCst).is_ok() {
+                futex::wait(word, sleeping, KERNEL_BITS, suspicious.then_some(Duration::from_millis(5)));
+                suspicious |= word.load(SeqCst) == 0;
+            }
+        }
+    }
+
+    /// Makes the waiting kernel thread look again.
+    pub(crate) fn poke(&self) {
+        self.state().fetch_or(state::POKE, SeqCst);
+        futex::wake_all(self.state(), KERNEL_BITS);
+    }
+
+    /// Whether the host still has the thread.
+    pub(crate) fn exists(&self) -> bool {
+        let probe = |pid| process::signal_thread(pid, self.tid(), 0);
+        !matches!(self.stub.with_pid(probe), None | Some(Err(errno::ESRCH)))
+    }
+
+    fn interrupt(&self) {
+        let sent = self.stub.with_pid(|pid| process::signal_thread(pid, self.tid(), libc::SIGURG));
+        if matches!(sent, Some(Err(errno::ESRCH))) {
+            self.gone.store(true, SeqCst);
+            self.poke();
+        }
+    }
+
+    /// Takes a posted kick.
+    pub(crate) fn take_kick(&self) -> bool {
+        self.pending.load(SeqCst) && self.pending.swap(false, SeqCst)
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.gone.load(SeqCst) || self.stub.death().is_some()
+    }
+
+    /// Whether the host thread is known to have ended while its process lives.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(SeqCst)
+    }
+}
+
+impl hal::Kicker for Thread {
+    fn kick(&self) {
+        self.pending.store(true, SeqCst);
+        if self.state().load(SeqCst) & state::KERNEL == 0 {
+            self.interrupt();
+        }
+    }
+}
