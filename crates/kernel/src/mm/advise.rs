@@ -104,7 +104,7 @@ impl Mm {
             if matches!(advice, MADV_HUGEPAGE | MADV_NOHUGEPAGE) && v.cache().is_none() {
                 ops.push(MapOp::Advise { addr: a, len: b - a, advice: advice.cast_unsigned() });
             }
-            i.vmas.update(a, b, |v| v.flags = v.flags - clear | set);
+            i.vmas.update(a, b, |v| v.flags = (v.flags - clear) | set);
         }
         // Large pages are a wish: a host without them is no error of the guest.
         let _ = self.space.apply(&ops);

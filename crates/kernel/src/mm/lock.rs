@@ -42,7 +42,7 @@ impl Mm {
             return Err(ENOMEM);
         }
         // As in Linux, what comes before a hole is locked.
-        i.vmas.update(start, at, |v| v.flags = v.flags - BOTH | flags);
+        i.vmas.update(start, at, |v| v.flags = (v.flags - BOTH) | flags);
         drop(i);
         if locking && !flags.contains(VmaFlags::LOCK_ON_FAULT) {
             self.populate(start, at - start);
@@ -63,7 +63,7 @@ impl Mm {
         }
         i.default_flags = later;
         if let Some(f) = now {
-            i.vmas.update(0, u64::MAX, |v| v.flags = v.flags - BOTH | f);
+            i.vmas.update(0, u64::MAX, |v| v.flags = (v.flags - BOTH) | f);
         }
         let end = self.range().1;
         drop(i);

@@ -12,7 +12,7 @@ use abi::{
 
 use super::{
     Pid, Process, RunState, Task, TaskCx, Work,
-    process::{ExitStatus, JobState, Usage},
+    process::{ExitStatus, Usage},
     tree::{Relations, Zombie},
 };
 use crate::{
@@ -110,10 +110,6 @@ fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> bool {
             }
             return false;
         }
-        if matches!(s.job, JobState::Stopped(_)) {
-            s.job = JobState::Running;
-            machine.tree.process_continued();
-        }
         let status = s.group_exit.or(s.leader_status).or(own).unwrap_or(ExitStatus::Code(0));
         (status, s.own_usage)
     };
@@ -144,11 +140,9 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>) {
 
     let mut gone = Vec::new();
     let mut tree = machine.tree.lock();
-    give_children_away(machine, &mut tree, pid, &mut gone);
+    give_children_away(&mut tree, pid, &mut gone);
     // The group may have lost the last member whose parent could continue it.
-    if machine.tree.any_stopped() {
-        orphan_check(&tree, pid);
-    }
+    orphan_check(&tree, pid);
     let told = notify_parent(&mut tree, pid, &mut gone);
     drop(tree);
     if let Some(parent) = told {
@@ -161,7 +155,7 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>) {
 }
 
 /// Children go to the nearest subreaper, or to init (prctl(2)).
-fn give_children_away(machine: &Machine, tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) {
+fn give_children_away(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) {
     let children = match tree.nodes.get_mut(&pid) {
         Some(n) => std::mem::take(&mut n.children),
         None => return,
@@ -190,9 +184,7 @@ fn give_children_away(machine: &Machine, tree: &mut Relations, pid: Pid, gone: &
                 signal::send_to_task(&t, SigInfo::user(s, pid, 0));
             }
         }
-        if machine.tree.any_stopped() {
-            orphan_check(tree, child);
-        }
+        orphan_check(tree, child);
     }
 }
 

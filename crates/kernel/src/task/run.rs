@@ -45,9 +45,7 @@ pub fn run_task(mut cx: TaskCx) {
     }
     while !cx.exiting {
         ksync::assert_no_locks_held("guest code");
-        let event = cx.ctx.run();
-        cx.kicked = event == Event::Kicked;
-        match event {
+        match cx.ctx.run() {
             Event::Syscall { nr, args } => syscall(&mut cx, &*dispatch, nr, args),
             Event::Exception(e) => {
                 cx.task.stats.faults.fetch_add(1, Ordering::Relaxed);

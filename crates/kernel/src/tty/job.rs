@@ -167,3 +167,10 @@ pub fn release_ctty(machine: &Machine, process: &Arc<Process>) {
 pub fn leader_exits(machine: &Machine, process: &Arc<Process>) {
     release_ctty(machine, process);
 }
+
+impl Tty {
+    /// The foreground group, 0 if there is none.
+    pub fn foreground_group(&self) -> Pid {
+        self.job.lock().foreground
+    }
+}

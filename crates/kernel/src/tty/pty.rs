@@ -35,8 +35,11 @@ pub const MAX_PTYS: u32 = 4096;
 
 /// The ptys that exist.
 pub struct PtyTable {
-    slaves: Mutex<BTreeMap<u32, (Arc<Tty>, Arc<Link>)>>,
+    slaves: Mutex<BTreeMap<u32, Pair>>,
 }
+
+/// A slave and what ties it to its master.
+type Pair = (Arc<Tty>, Arc<Link>);
 
 impl Default for PtyTable {
     fn default() -> Self {
@@ -196,7 +199,7 @@ impl FileOps for PtyMaster {
                 }
             }
             let mut ring = self.link.ring.lock();
-            if ring.len() == 0 {
+            if ring.is_empty() {
                 return self.hung_up().then_some(Err(errno::EIO));
             }
             let lead = usize::from(packet);
@@ -249,7 +252,7 @@ impl FileOps for PtyMaster {
 
     fn poll(&self, _file: &File) -> PollEvents {
         let mut e = PollEvents::empty();
-        if self.link.ring.lock().len() > 0 {
+        if !self.link.ring.lock().is_empty() {
             e |= PollEvents::IN | PollEvents::RDNORM;
         }
         if self.link.packet.load(Ordering::Relaxed) && self.link.status.load(Ordering::Relaxed) != 0 {

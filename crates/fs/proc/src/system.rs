@@ -1,0 +1,216 @@
+//! Files about the machine.
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, atomic::Ordering},
+};
+
+use abi::errno;
+use kernel::{Machine, Result, machine};
+
+use crate::text::number;
+
+/// One file of /proc itself.
+pub(crate) struct SystemFile {
+    pub(crate) name: &'static str,
+    pub(crate) mode: u32,
+    pub(crate) make: fn(&Arc<Machine>) -> Result<Vec<u8>>,
+    pub(crate) store: Option<fn(&Arc<Machine>, &[u8]) -> Result<()>>,
+}
+
+const fn file(name: &'static str, make: fn(&Arc<Machine>) -> Result<Vec<u8>>) -> SystemFile {
+    SystemFile { name, mode: 0o444, make, store: None }
+}
+
+pub(crate) static FILES: &[SystemFile] = &[
+    file("cmdline", |m| Ok(format!("{}\n", m.config.cmdline).into_bytes())),
+    file("cpuinfo", cpuinfo),
+    file("devices", devices),
+    SystemFile {
+        name: "exitcode",
+        mode: 0o600,
+        make: |m| Ok(format!("{}\n", m.exit_code.load(Ordering::Relaxed)).into_bytes()),
+        store: Some(|m, d| {
+            m.exit_code.store(i32::try_from(number(d)?).map_err(|_| errno::EINVAL)?, Ordering::Relaxed);
+            Ok(())
+        }),
+    },
+    file("filesystems", filesystems),
+    file("interrupts", |_| Ok(Vec::new())),
+    file("loadavg", loadavg),
+    file("meminfo", meminfo),
+    file("partitions", |_| Ok(b"major minor  #blocks  name\n\n".to_vec())),
+    file("softirqs", |_| Ok(Vec::new())),
+    file("stat", stat),
+    file("swaps", |_| Ok(b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_vec())),
+    file("uptime", uptime),
+    file("version", |_| {
+        Ok(format!("Linux version {} (umlaut) {}\n", machine::RELEASE, machine::VERSION).into_bytes())
+    }),
+    file("vmstat", vmstat),
+];
+
+fn cpuinfo(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    let mut s = String::new();
+    let facts = m.host.facts();
+    for i in 0..m.config.cpus {
+        let unknown = hal::CpuInfo::default();
+        let c = facts.cpu_info.get(i as usize).or(facts.cpu_info.first()).unwrap_or(&unknown);
+        let _ = write!(
+            s,
+            "processor\t: {i}\nvendor_id\t: {}\ncpu family\t: {}\nmodel\t\t: {}\nmodel name\t: {}\nstepping\t: {}\n\
+             cpu MHz\t\t: {}.000\ncache size\t: {} KB\nphysical id\t: 0\nsiblings\t: {n}\ncore id\t\t: {i}\n\
+             cpu cores\t: {n}\napicid\t\t: {i}\nfpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: 16\nwp\t\t: yes\n\
+             flags\t\t: {}\nbogomips\t: {}.00\nclflush size\t: 64\ncache_alignment\t: 64\n\
+             address sizes\t: 48 bits physical, 48 bits virtual\n\n",
+            c.vendor,
+            c.family,
+            c.model,
+            c.model_name,
+            c.stepping,
+            c.mhz,
+            c.cache_kib,
+            c.flags,
+            2 * c.mhz,
+            n = m.config.cpus,
+        );
+    }
+    Ok(s.into_bytes())
+}
+
+fn devices(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    let mut s = String::from("Character devices:\n");
+    for ((major, minor), d) in &m.registry.char_drivers {
+        let minor = minor.map_or(String::new(), |n| format!(":{n}"));
+        let _ = writeln!(s, "{major:3} {}{minor}", d.name());
+    }
+    s.push_str("\nBlock devices:\n");
+    for ((major, _), d) in &m.registry.block_drivers {
+        let _ = writeln!(s, "{major:3} {}", d.name());
+    }
+    Ok(s.into_bytes())
+}
+
+fn filesystems(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    let mut s = String::new();
+    for (name, t) in &m.registry.filesystems {
+        let _ = writeln!(s, "{}\t{name}", if t.needs_device() { "" } else { "nodev" });
+    }
+    Ok(s.into_bytes())
+}
+
+/// Hundredths of a second.
+fn centis(ns: u64) -> (u64, u64) {
+    (ns / 1_000_000_000, ns / 10_000_000 % 100)
+}
+
+fn busy_ns(m: &Arc<Machine>) -> (u64, u64) {
+    m.tree.tasks().iter().fold((0, 0), |(u, s), t| {
+        (u + t.stats.user_ns.load(Ordering::Relaxed), s + t.stats.system_ns.load(Ordering::Relaxed))
+    })
+}
+
+fn uptime(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    let up = m.clock.uptime_ns();
+    let (user, system) = busy_ns(m);
+    let idle = (up * u64::from(m.config.cpus)).saturating_sub(user + system);
+    let ((a, b), (c, d)) = (centis(up), centis(idle));
+    Ok(format!("{a}.{b:02} {c}.{d:02}\n").into_bytes())
+}
+
+fn loadavg(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    let tasks = m.tree.tasks();
+    let running = tasks.iter().filter(|t| t.run_state() == kernel::task::RunState::Running).count();
+    let last = tasks.iter().map(|t| t.tid()).max().unwrap_or(1);
+    Ok(format!("0.00 0.00 0.00 {running}/{} {last}\n", tasks.len()).into_bytes())
+}
+
+fn stat(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    let up = m.clock.uptime_ns() / 10_000_000;
+    let (user, system) = busy_ns(m);
+    let (user, system) = (user / 10_000_000, system / 10_000_000);
+    let cpus = u64::from(m.config.cpus);
+    let idle = (up * cpus).saturating_sub(user + system);
+    let mut s = format!("cpu  {user} 0 {system} {idle} 0 0 0 0 0 0\n");
+    for i in 0..cpus {
+        let _ = writeln!(s, "cpu{i} {} 0 {} {} 0 0 0 0 0 0", user / cpus, system / cpus, idle / cpus);
+    }
+    let tasks = m.tree.tasks();
+    let running = tasks.iter().filter(|t| t.run_state() == kernel::task::RunState::Running).count();
+    let boot = (m.clock.realtime_ns() - m.clock.uptime_ns()) / 1_000_000_000;
+    let switches: u64 = tasks.iter().map(|t| t.stats.waits.load(Ordering::Relaxed)).sum();
+    let forks = m.tree.lock().forks;
+    let _ = write!(
+        s,
+        "intr 0\nctxt {switches}\nbtime {boot}\nprocesses {forks}\nprocs_running {}\nprocs_blocked 0\n\
+         softirq 0 0 0 0 0 0 0 0 0 0 0\n",
+        running.max(1)
+    );
+    Ok(s.into_bytes())
+}
+
+/// Guest memory: total, used by processes, used by files; in KiB.
+fn memory_kib(m: &Arc<Machine>) -> (u64, u64, u64) {
+    let c = &m.memory;
+    (c.limit() >> 10, c.resident_bytes() >> 10, c.cache_bytes() >> 10)
+}
+
+fn meminfo(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    let (total, private, files) = memory_kib(m);
+    let free = total.saturating_sub(private + files);
+    let rows = [
+        ("MemTotal", total),
+        ("MemFree", free),
+        ("MemAvailable", free),
+        ("Buffers", 0),
+        ("Cached", files),
+        ("SwapCached", 0),
+        ("Active", private),
+        ("Inactive", files),
+        ("Active(anon)", private),
+        ("Inactive(anon)", 0),
+        ("Active(file)", 0),
+        ("Inactive(file)", files),
+        ("Unevictable", 0),
+        ("Mlocked", 0),
+        ("SwapTotal", 0),
+        ("SwapFree", 0),
+        ("Dirty", 0),
+        ("Writeback", 0),
+        ("AnonPages", private),
+        ("Mapped", 0),
+        ("Shmem", files),
+        ("KReclaimable", 0),
+        ("Slab", 0),
+        ("SReclaimable", 0),
+        ("SUnreclaim", 0),
+        ("KernelStack", 0),
+        ("PageTables", 0),
+        ("CommitLimit", total / 2),
+        ("Committed_AS", private + files),
+        ("VmallocTotal", 34_359_738_367),
+        ("VmallocUsed", 0),
+        ("VmallocChunk", 0),
+        ("HugePages_Total", 0),
+        ("HugePages_Free", 0),
+        ("Hugepagesize", 2048),
+    ];
+    let mut s = String::new();
+    for (name, v) in rows {
+        let unit = if name.starts_with("HugePages_") { "" } else { " kB" };
+        let _ = writeln!(s, "{:<15} {v:>8}{unit}", format!("{name}:"));
+    }
+    Ok(s.into_bytes())
+}
+
+fn vmstat(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    let (total, private, files) = memory_kib(m);
+    let free = total.saturating_sub(private + files);
+    Ok(format!(
+        "nr_free_pages {}\nnr_anon_pages {}\nnr_file_pages {}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n",
+        free / 4,
+        private / 4,
+        files / 4
+    )
+    .into_bytes())
+}
