@@ -3,8 +3,11 @@
 use abi::{
     SigAction, SigInfo, Signal,
     errno::EINTR,
+    nr::SYS_FUTEX,
+    sched::{FUTEX_CMD_MASK, FUTEX_WAIT, FUTEX_WAIT_BITSET},
     signal::{DefaultAction, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN},
 };
+use hal::Regs;
 use std::sync::atomic::Ordering;
 
 use super::{force::force, frame, set_mask, signals_changed, stop};
@@ -94,6 +97,11 @@ fn handle(
             regs.rax = EINTR.as_ret();
         }
     }
+    if call.is_none() && cx.kicked && action.flags & SA_RESTART == 0 {
+        end_futex_wait(cx, &mut regs);
+    }
+    // A second frame on top of this one interrupts the handler, not the call.
+    cx.kicked = false;
     let blocked = cx.task.signals.lock().mask;
     let old_mask = cx.saved_mask.unwrap_or(blocked);
     if frame::push(cx, s, info, &action, old_mask, &regs).is_err() {
@@ -113,6 +121,20 @@ fn handle(
     }
     set_mask(&cx.task, mask);
     Delivered::Handler
+}
+
+/// Guest code waits for futexes in the host, which would begin the wait again after the handler. Without SA_RESTART the
+/// wait ends with EINTR (futex(2)).
+fn end_futex_wait(cx: &mut TaskCx, regs: &mut Regs) {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    let op = (regs.rsi & 0xffff_ffff) as u32 & FUTEX_CMD_MASK;
+    if regs.rax == u64::from(SYS_FUTEX)
+        && matches!(op, FUTEX_WAIT | FUTEX_WAIT_BITSET)
+        && cx.read_array(regs.rip) == Ok(SYSCALL)
+    {
+        regs.rax = EINTR.as_ret();
+        regs.rip = regs.rip.wrapping_add(2);
+    }
 }
 
 /// Puts back the mask saved by sigsuspend and its kin.

@@ -26,6 +26,7 @@ pub(super) fn stop_process(cx: &mut TaskCx, s: Signal) {
         }
         // A SIGCONT that came meanwhile has taken pending stops away, but not this one: it wins only if it comes later.
         st.job = JobState::Stopped(s.raw().to_le_bytes()[0]);
+        cx.machine().tree.process_stopped();
         st.threads.iter().filter_map(Weak::upgrade).collect()
     };
     for t in threads {
@@ -39,6 +40,9 @@ pub(super) fn continue_process(process: &Process) {
         let mut st = process.state.lock();
         let JobState::Stopped(_) = st.job else { return };
         st.job = JobState::Running;
+        if let Some(t) = st.threads.iter().find_map(Weak::upgrade) {
+            t.machine.tree.process_continued();
+        }
         // Only a stop that was completed, and so reported, is followed by a report of its end.
         if st.stopped != 0 && st.stopped >= st.threads.len() {
             st.job_report = Some(JobState::Running);

@@ -36,6 +36,8 @@ pub struct TaskCx {
     pub(crate) exit_status: Option<super::process::ExitStatus>,
     /// The last exception, for the frame of its signal's handler.
     pub(crate) last_fault: Option<hal::Exception>,
+    /// The last event was an interruption of guest code.
+    pub(crate) kicked: bool,
     /// Processor time of contexts that exec replaced.
     pub(crate) past_cpu_ns: (u64, u64),
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
@@ -55,6 +57,7 @@ impl TaskCx {
             exiting: false,
             exit_status: None,
             last_fault: None,
+            kicked: false,
             past_cpu_ns: (0, 0),
             regs_final: false,
         }

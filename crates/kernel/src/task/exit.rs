@@ -12,7 +12,7 @@ use abi::{
 
 use super::{
     Pid, Process, RunState, Task, TaskCx, Work,
-    process::{ExitStatus, Usage},
+    process::{ExitStatus, JobState, Usage},
     tree::{Relations, Zombie},
 };
 use crate::{
@@ -53,8 +53,8 @@ pub fn finish(mut cx: TaskCx) {
 
     let ended = leave_tree(&task, cx.exit_status, usage);
     task.set_run_state(RunState::Dead);
-    if ended {
-        end_process(&machine, &task);
+    if let Some(zombie) = ended {
+        end_process(&machine, &task, zombie);
     } else {
         signal::thread_left(&task);
         // What this thread was chosen to take goes to another.
@@ -87,8 +87,8 @@ fn close_files(cx: &mut TaskCx) {
     }
 }
 
-/// Takes the thread out of the tree. True if it was the process's last; then the process is a zombie, but nobody was told.
-fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> bool {
+/// Takes the thread out of the tree. If it was the process's last, what is left of the process: it is no zombie yet.
+fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> Option<Zombie> {
     let machine = &task.machine;
     let process = &task.process;
     let comm = task.comm.lock().clone();
@@ -108,41 +108,50 @@ fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> bool {
             if let Some(node) = tree.nodes.get_mut(&process.pid) {
                 node.ppid_hooks.retain(|(t, _)| *t != tid);
             }
-            return false;
+            return None;
+        }
+        if matches!(s.job, JobState::Stopped(_)) {
+            s.job = JobState::Running;
+            machine.tree.process_continued();
         }
         let status = s.group_exit.or(s.leader_status).or(own).unwrap_or(ExitStatus::Code(0));
         (status, s.own_usage)
     };
-    process.ended.store(true, Ordering::SeqCst);
     if let Some(node) = tree.nodes.get_mut(&process.pid) {
-        node.zombie = Some(Zombie { status, usage: total, comm });
         node.uid = uid;
         node.ppid_hooks.clear();
     }
-    true
+    Some(Zombie { status, usage: total, comm })
 }
 
 /// The process has no thread left: gives its children away, tells the terminal and the parent.
-fn end_process(machine: &Arc<Machine>, task: &Arc<Task>) {
+fn end_process(machine: &Arc<Machine>, task: &Arc<Task>, zombie: Zombie) {
     let process = &task.process;
     let pid = process.pid;
+    let status = zombie.status;
     crate::time::process_exits(machine, process);
-    if process.is_init.load(Ordering::Relaxed) {
-        let status = machine.tree.lock().nodes.get(&pid).and_then(|n| n.zombie.as_ref().map(|z| z.status));
-        machine.request_end(End::InitExited(status.map_or(0, ExitStatus::shell_status)));
-        return;
+    if !process.is_init.load(Ordering::Relaxed) {
+        crate::tty::leader_exits(machine, process);
     }
-    if machine.main_pid.load(Ordering::Relaxed) == pid {
-        let status = machine.tree.lock().nodes.get(&pid).and_then(|n| n.zombie.as_ref().map(|z| z.status));
-        machine.request_end(End::InitExited(status.map_or(0, ExitStatus::shell_status)));
-    }
-    crate::tty::leader_exits(machine, process);
 
     let mut gone = Vec::new();
     let mut tree = machine.tree.lock();
-    give_children_away(&mut tree, pid, &mut gone);
+    process.ended.store(true, Ordering::SeqCst);
+    if let Some(node) = tree.nodes.get_mut(&pid) {
+        node.zombie = Some(zombie);
+    }
+    let is_init = process.is_init.load(Ordering::Relaxed);
+    if is_init || machine.main_pid.load(Ordering::Relaxed) == pid {
+        machine.request_end(End::InitExited(status.shell_status()));
+        if is_init {
+            return;
+        }
+    }
+    give_children_away(machine, &mut tree, pid, &mut gone);
     // The group may have lost the last member whose parent could continue it.
-    orphan_check(&tree, pid);
+    if machine.tree.any_stopped() {
+        orphan_check(&tree, pid);
+    }
     let told = notify_parent(&mut tree, pid, &mut gone);
     drop(tree);
     if let Some(parent) = told {
@@ -155,7 +164,7 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>) {
 }
 
 /// Children go to the nearest subreaper, or to init (prctl(2)).
-fn give_children_away(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) {
+fn give_children_away(machine: &Machine, tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) {
     let children = match tree.nodes.get_mut(&pid) {
         Some(n) => std::mem::take(&mut n.children),
         None => return,
@@ -167,10 +176,8 @@ fn give_children_away(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree
     for child in children {
         tree.set_parent(child, heir);
         let Some(node) = tree.nodes.get_mut(&child) else { continue };
-        // A child given to init reports as any other.
-        if node.exit_signal != 0 {
-            node.exit_signal = Signal::SIGCHLD.raw().cast_unsigned();
-        }
+        // A child given away reports as any other.
+        node.exit_signal = Signal::SIGCHLD.raw().cast_unsigned();
         let process = node.process.clone();
         if node.zombie.is_some() {
             if let Some(p) = notify_parent(tree, child, gone) {
@@ -184,7 +191,9 @@ fn give_children_away(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree
                 signal::send_to_task(&t, SigInfo::user(s, pid, 0));
             }
         }
-        orphan_check(tree, child);
+        if machine.tree.any_stopped() {
+            orphan_check(tree, child);
+        }
     }
 }
 

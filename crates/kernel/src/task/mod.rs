@@ -32,6 +32,7 @@ use std::sync::{
 use abi::{Errno, signal::SigInfo};
 use hal::Kicker;
 use ksync::{Mutex, RwLock, WaitQueue, Waiter};
+use smallvec::SmallVec;
 
 pub use cred::Cred;
 pub use cx::TaskCx;
@@ -287,7 +288,7 @@ impl Task {
         }
         ksync::assert_no_locks_held("wait");
         self.stats.waits.fetch_add(1, Ordering::Relaxed);
-        let tokens: Vec<_> = queues.iter().map(|q| q.add(self.waiter.clone())).collect();
+        let tokens: SmallVec<[_; 4]> = queues.iter().map(|q| q.add(self.waiter.clone())).collect();
         self.set_run_state(RunState::Sleeping);
         let result = loop {
             self.waiter.clear();

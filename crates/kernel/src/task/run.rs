@@ -45,7 +45,9 @@ pub fn run_task(mut cx: TaskCx) {
     }
     while !cx.exiting {
         ksync::assert_no_locks_held("guest code");
-        match cx.ctx.run() {
+        let event = cx.ctx.run();
+        cx.kicked = event == Event::Kicked;
+        match event {
             Event::Syscall { nr, args } => syscall(&mut cx, &*dispatch, nr, args),
             Event::Exception(e) => {
                 cx.task.stats.faults.fetch_add(1, Ordering::Relaxed);

@@ -68,6 +68,8 @@ pub struct TaskTree {
     inner: Mutex<Relations>,
     /// Tasks whose guest thread still exists: outlives the task's entry by the time its end takes.
     contexts: AtomicUsize,
+    /// Processes stopped now, so that ends need not look for them where there are none.
+    stopped: AtomicUsize,
     /// Woken when `contexts` falls to 0.
     pub(super) idle: WaitQueue,
 }
@@ -87,6 +89,7 @@ impl Default for TaskTree {
                 },
             ),
             contexts: AtomicUsize::new(0),
+            stopped: AtomicUsize::new(0),
             idle: WaitQueue::new(),
         }
     }
@@ -109,6 +112,16 @@ impl TaskTree {
     /// Guest threads that exist now, ending ones included.
     pub fn contexts(&self) -> usize {
         self.contexts.load(Ordering::SeqCst)
+    }
+    /// Some process is stopped.
+    pub(super) fn any_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst) != 0
+    }
+    pub(crate) fn process_stopped(&self) {
+        self.stopped.fetch_add(1, Ordering::SeqCst);
+    }
+    pub(crate) fn process_continued(&self) {
+        self.stopped.fetch_sub(1, Ordering::SeqCst);
     }
     pub(super) fn context_born(&self) {
         self.contexts.fetch_add(1, Ordering::SeqCst);
