@@ -1,0 +1,171 @@
+//! `tunctl`: makes a tap that stays, for a user who may then open it without privilege, or lets it go.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use host_linux::tap::{CLONE_DEVICE, NAME_MAX, Tap};
+use lexopt::{Arg, ValueExt};
+
+const USAGE: &str = "\
+Create: tunctl [-b] [-u owner] [-g group] [-t device-name] [-f tun-clone-device]
+Delete: tunctl -d device-name [-f tun-clone-device]
+
+The default tun clone device is /dev/net/tun. -b prints only the name. See also --help, --version.
+";
+
+#[derive(Debug, Default)]
+struct Options {
+    brief: bool,
+    owner: Option<u32>,
+    group: Option<u32>,
+    device: String,
+    delete: bool,
+    clone_device: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let options = match parse(std::env::args_os()) {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(e) => {
+            eprint!("{e}\n{USAGE}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(&options) {
+        Ok(text) => {
+            let written = std::io::stdout().write_all(text.as_bytes());
+            if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the arguments; `None` when all is said.
+fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
+    let mut options = Options { clone_device: CLONE_DEVICE.into(), ..Options::default() };
+    let mut parser = lexopt::Parser::from_iter(args);
+    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        match arg {
+            Arg::Short('b') => options.brief = true,
+            Arg::Short('u') => {
+                let name = value(&mut parser)?;
+                let id = number("/etc/passwd", &name);
+                options.owner = Some(id.ok_or(format!("'{name}' is neither a username nor a numeric uid."))?);
+            }
+            Arg::Short('g') => {
+                let name = value(&mut parser)?;
+                let id = number("/etc/group", &name);
+                options.group =
+                    Some(id.ok_or(format!("'{name}' is neither a groupname nor a numeric group."))?);
+            }
+            Arg::Short('t') => options.device = device(value(&mut parser)?)?,
+            Arg::Short('d') => {
+                options.device = device(value(&mut parser)?)?;
+                options.delete = true;
+            }
+            Arg::Short('f') => options.clone_device = parser.value().map_err(|e| e.to_string())?.into(),
+            Arg::Short('h') | Arg::Long("help") => {
+                print!("{USAGE}");
+                return Ok(None);
+            }
+            Arg::Long("version") => {
+                println!("tunctl (Umlaut) {}", env!("CARGO_PKG_VERSION"));
+                return Ok(None);
+            }
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn value(parser: &mut lexopt::Parser) -> Result<String, String> {
+    parser.value().and_then(|v| v.string()).map_err(|e| e.to_string())
+}
+
+fn device(name: String) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_graphic() && b != b'/';
+    if (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(good) {
+        Ok(name)
+    } else {
+        Err(format!("'{}' is not a name for a device", name.escape_debug()))
+    }
+}
+
+/// The number of a user or group, by name from `file` or as a number.
+fn number(file: &str, name: &str) -> Option<u32> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let by_name = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+    });
+    by_name.or_else(|| name.parse().ok())
+}
+
+/// Does it and says so.
+fn run(options: &Options) -> Result<String, String> {
+    if !options.clone_device.exists() {
+        let path = options.clone_device.display();
+        return Err(format!("Failed to open '{path}' : No such file or directory"));
+    }
+    let tap =
+        Tap::open_from(&options.clone_device, &options.device).map_err(|e| format!("TUNSETIFF: {e}"))?;
+    let name = tap.name();
+    if options.delete {
+        tap.set_persistent(false).map_err(|e| format!("disabling TUNSETPERSIST: {e}"))?;
+        return Ok(format!("Set '{name}' nonpersistent\n"));
+    }
+    // With neither user nor group it is for whoever makes it.
+    let caller = rustix::process::geteuid().as_raw();
+    let owner = options.owner.or((options.group.is_none()).then_some(caller));
+    let mut words = String::new();
+    if let Some(owner) = owner {
+        tap.set_owner(owner).map_err(|e| format!("TUNSETOWNER: {e}"))?;
+        words += &format!(" uid {owner}");
+    }
+    if let Some(group) = options.group {
+        tap.set_group(group).map_err(|e| format!("TUNSETGROUP: {e}"))?;
+        words += &format!(" gid {group}");
+    }
+    tap.set_persistent(true).map_err(|e| format!("enabling TUNSETPERSIST: {e}"))?;
+    if options.brief {
+        Ok(format!("{name}\n"))
+    } else {
+        Ok(format!("Set '{name}' persistent and owned by{words}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Option<Options>, String> {
+        parse(std::iter::once("tunctl").chain(words.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn the_words_of_the_original() {
+        let options = read(&["-b", "-u", "root", "-g", "12", "-t", "tap9", "-f", "/dev/x"]).unwrap().unwrap();
+        assert_eq!((options.owner, options.group, options.brief), (Some(0), Some(12), true));
+        assert_eq!((options.device.as_str(), options.delete), ("tap9", false));
+        assert!(read(&["-d", "tap9"]).unwrap().unwrap().delete);
+    }
+
+    #[test]
+    fn bad_words_get_one_line() {
+        for words in
+            [&["extra"][..], &["-u", "no such user"], &["-t", "a/b"], &["-d"], &["-t", "sixteen-bytes-xx"]]
+        {
+            let error = read(words).map(|_| ()).unwrap_err();
+            assert!(!error.contains('\n'), "{words:?}: {error}");
+        }
+    }
+}
