@@ -409,6 +409,14 @@ fn alone_in_a_tree(lab: &Lab, place: Place) -> Result<Completion> {
     let outcome = run(&mut lab.session(false, &words), b"", LIMIT)?;
     outcome.expect(5)?;
     ensure!(outcome.out() == "42\n", outcome.describe("wrong output"));
+    // And as process 1 there.
+    if find_program("unshare").is_some() {
+        let mut first = vec!["unshare", "--pid", "--fork"];
+        first.extend(words);
+        let outcome = run(&mut lab.session(false, &first), b"", LIMIT)?;
+        outcome.expect(5)?;
+        ensure!(outcome.out() == "42\n", outcome.describe("wrong output as process 1"));
+    }
     Ok(Completion::Completed)
 }
 

@@ -115,7 +115,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     let builder = Arc::new(Builder::default());
     let mut trials = Vec::new();
     for (area, case, path) in sources(lab) {
-        for place in lab.places() {
+        for place in lab.work_places() {
             // Hostile programs know what they attack; on the host they only have to survive themselves.
             let builder = Arc::clone(&builder);
             let (path, area_name) = (path.clone(), area.clone());

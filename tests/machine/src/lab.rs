@@ -24,8 +24,10 @@ pub enum Place {
     Host,
     /// Inside a machine started by the invoking user.
     Machine,
-    /// Inside a machine started by a plain user.
+    /// Inside a machine started by a plain user (who is root in there).
     UserMachine,
+    /// Inside a machine started by the invoking user, as a plain user in there.
+    PlainUser,
 }
 
 impl Place {
@@ -35,6 +37,7 @@ impl Place {
             Self::Host => "host",
             Self::Machine => "machine",
             Self::UserMachine => "user",
+            Self::PlainUser => "plain",
         }
     }
 }
@@ -138,6 +141,15 @@ impl Lab {
         places
     }
 
+    /// The places for what must work for everybody: all of [`Self::places`], and a plain user inside.
+    pub fn work_places(&self) -> Vec<Place> {
+        let mut places = self.places();
+        if !self.inner.native_only {
+            places.push(Place::PlainUser);
+        }
+        places
+    }
+
     /// The places of this run that are machines.
     pub fn machine_places(&self) -> Vec<Place> {
         match (self.inner.native_only, self.inner.is_root) {
@@ -190,6 +202,9 @@ impl Lab {
             // Without a program it is the plain `umlaut`: a shell over one's own files.
             if !program.is_empty() {
                 words.push("run".into());
+                if place == Place::PlainUser {
+                    words.extend(["--user".into(), PLAIN_USER.to_string().into()]);
+                }
                 words.extend(options.iter().map(Into::into));
                 words.push("--".into());
             }

@@ -6,9 +6,9 @@
 //! - `# needs: git python3` programs without which it is skipped;
 //! - `# limit: 60` seconds for one run (30 if not said);
 //! - `# compare: no` when what it prints is not the same twice;
-//! - `# fixture: zlib` a file or tree of the cache, found in `$FIXTURE` (see `.ci/setup`);
+//! - `# fixture: zlib` a directory of the cache, found in `$FIXTURE` (see `.ci/setup`);
 //! - `# root: bookworm` run in this tree of the cache (`--root` inside, chroot on the host);
-//! - `# places: machine` only there (of `host`, `machine`, `user`).
+//! - `# places: machine` only there (of `host`, `machine`, `user`, `plain`).
 
 use std::collections::HashMap;
 use std::fs;
@@ -80,7 +80,10 @@ impl Script {
         if self.root.is_some() && place == Place::Host && !lab.is_root() {
             return Some("chroot needs root".into());
         }
-        if self.needs.iter().any(|n| n == "cargo") && place == Place::UserMachine && toolchain_is_private() {
+        if self.needs.iter().any(|n| n == "cargo")
+            && matches!(place, Place::UserMachine | Place::PlainUser)
+            && toolchain_is_private()
+        {
             return Some("the toolchain is root's own".into());
         }
         None
@@ -110,7 +113,14 @@ impl Script {
                 );
             } else {
                 let tree = tree.to_string_lossy().into_owned();
-                let options = options(&["--root", &tree, "--cwd", "/tmp"], &env);
+                let mut first = vec!["--root", &tree, "--cwd", "/tmp"];
+                let bind =
+                    self.fixture.as_ref().map(|f| format!("{}:/mnt:ro", lab.cache().join(f).display()));
+                if let Some(bind) = &bind {
+                    env.push(("FIXTURE".into(), "/mnt".into()));
+                    first.extend(["--bind", bind]);
+                }
+                let options = options(&first, &env);
                 let options: Vec<&str> = options.iter().map(String::as_str).collect();
                 command = lab.command(place, &options, &["/bin/bash", "-c", &body]);
             }
@@ -133,7 +143,7 @@ impl Script {
 
     fn environment(&self, lab: &Lab, scratch: &Path) -> Vec<(String, String)> {
         let mut env = vec![("HOME".to_owned(), scratch.to_string_lossy().into_owned())];
-        if let Some(fixture) = &self.fixture {
+        if let (Some(fixture), None) = (&self.fixture, &self.root) {
             env.push(("FIXTURE".into(), lab.cache().join(fixture).to_string_lossy().into_owned()));
         }
         if self.needs.iter().any(|need| need == "cargo") {
@@ -251,7 +261,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
                 continue;
             }
         };
-        for place in lab.places() {
+        for place in lab.work_places() {
             if !script.places.is_empty() && !script.places.iter().any(|p| p == place.prefix()) {
                 continue;
             }
