@@ -134,7 +134,8 @@ pub trait Context: Send {
 
     /// User and system time that this guest thread used on the host, in nanoseconds.
     fn cpu_time_ns(&self) -> (u64, u64);
-    /// A handle by which others read this thread's processor time; `None` if the host has no such means.
+    /// A handle by which others read this thread's processor time; `None` if the host has no such means. Called on the
+    /// kernel thread that runs the context, whose own time from then on is the system time.
     fn cpu_clock(&self) -> Option<Arc<dyn CpuClock>> {
         None
     }

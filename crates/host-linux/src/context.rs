@@ -1,9 +1,13 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use hal::{
-    Backing, Context, Errno, Event, Exception, FastIds, Kicker, MapOp, Prot, Regs, Result, Space, errno,
+    Backing, Context, CpuClock, Errno, Event, Exception, FastIds, Kicker, MapOp, Prot, Regs, Result, Space,
+    errno,
 };
 
 use crate::{
@@ -483,6 +487,33 @@ impl Context for LinuxContext {
     fn cpu_time_ns(&self) -> (u64, u64) {
         let total = self.space.host_time(self.thread.tid());
         (self.thread.used_since_birth(total), 0)
+    }
+
+    /// To be called on the kernel thread of the task, whose time counts as system time from now on.
+    fn cpu_clock(&self) -> Option<Arc<dyn CpuClock>> {
+        let clock = process::own_thread_clock();
+        Some(Arc::new(TaskClock {
+            space: Arc::downgrade(&self.space),
+            thread: self.thread.clone(),
+            kernel: clock,
+            kernel_start: process::clock_ns(clock),
+        }))
+    }
+}
+
+/// Reads the time of a guest thread and of the kernel thread that drives it.
+struct TaskClock {
+    space: Weak<LinuxSpace>,
+    thread: Arc<Thread>,
+    kernel: i32,
+    kernel_start: u64,
+}
+
+impl CpuClock for TaskClock {
+    fn cpu_time_ns(&self) -> (u64, u64) {
+        let user =
+            self.space.upgrade().map_or(0, |s| self.thread.used_since_birth(s.host_time(self.thread.tid())));
+        (user, process::clock_ns(self.kernel).saturating_sub(self.kernel_start))
     }
 }
 

@@ -360,7 +360,11 @@ fn nothing_is_left_behind() {
             std::thread::sleep(Duration::from_millis(2));
         }
         let left = (host.engine().population(), host.engine().slots.used());
-        assert!(what(), "{left:?} {}", std::fs::read_to_string("/proc/self/task/self/children").unwrap_or_default());
+        assert!(
+            what(),
+            "{left:?} {}",
+            std::fs::read_to_string("/proc/self/task/self/children").unwrap_or_default()
+        );
     };
     wait_for(&|| host.engine().population() == 1);
     let slots = host.engine().slots.used();

@@ -37,23 +37,31 @@ impl Task {
 }
 
 impl TaskCx {
-    /// Writes the processor time of the running task to its statistics, for others to see.
-    pub fn sample_cpu_time(&mut self) {
-        let (user, system) = self.ctx.cpu_time_ns();
-        let readable = self.task.cpu_clock.lock().is_some();
-        let (u, s) = if readable {
-            self.past_cpu_ns
-        } else {
-            (user + self.past_cpu_ns.0, system + self.past_cpu_ns.1)
-        };
-        self.task.stats.user_ns.store(u, Ordering::Relaxed);
-        self.task.stats.system_ns.store(s, Ordering::Relaxed);
+    /// Times of the present guest thread.
+    fn context_time(&self) -> (u64, u64) {
+        let clock = self.task.cpu_clock.lock().clone();
+        clock.map_or_else(|| self.ctx.cpu_time_ns(), |c| c.cpu_time_ns())
     }
 
-    /// Fixes the statistics at the end of the task.
-    pub(super) fn final_cpu_time(&mut self) {
+    fn store_times(&self, (user, system): (u64, u64)) {
+        self.task.stats.user_ns.store(user, Ordering::Relaxed);
+        self.task.stats.system_ns.store(system, Ordering::Relaxed);
+    }
+
+    /// Shows the processor time of the running task to others, where these cannot read it themselves.
+    pub fn sample_cpu_time(&mut self) {
+        if self.task.cpu_clock.lock().is_none() {
+            let now = self.ctx.cpu_time_ns();
+            self.store_times((now.0 + self.past_cpu_ns.0, now.1 + self.past_cpu_ns.1));
+        }
+    }
+
+    /// Keeps what the present guest thread used, before it ends or is replaced.
+    pub(super) fn keep_cpu_time(&mut self) {
+        let now = self.context_time();
         *self.task.cpu_clock.lock() = None;
-        self.sample_cpu_time();
+        self.past_cpu_ns = (self.past_cpu_ns.0 + now.0, self.past_cpu_ns.1 + now.1);
+        self.store_times(self.past_cpu_ns);
     }
 }
 

@@ -65,13 +65,10 @@ impl TaskCx {
 
     /// Replaces the guest thread and its memory (exec); the old thread ends when the returned value is dropped.
     pub fn replace_context(&mut self, ctx: Box<dyn Context>, mm: Arc<Mm>) -> (Box<dyn Context>, Arc<Mm>) {
-        let (user, system) = self.ctx.cpu_time_ns();
-        self.past_cpu_ns.0 += user;
-        self.past_cpu_ns.1 += system;
+        self.keep_cpu_time();
         let old = (std::mem::replace(&mut self.ctx, ctx), std::mem::replace(&mut self.mm, mm));
         *self.task.mm.write() = Some(self.mm.clone());
         self.attach_context();
-        self.sample_cpu_time();
         old
     }
 

@@ -41,7 +41,7 @@ pub fn finish(mut cx: TaskCx) {
     task.dying.store(true, Ordering::SeqCst);
     leave_memory(&mut cx);
     task.set_kicker(None);
-    cx.final_cpu_time();
+    cx.keep_cpu_time();
     let usage = {
         let mut u = task.usage();
         let (private, shared) = if task.is_leader() { cx.mm.space.resident_bytes() } else { (0, 0) };
