@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod futex;
 pub mod io;
 pub mod locks;
 pub mod log;

@@ -15,6 +15,7 @@ mod brk;
 pub mod charge;
 mod fault;
 mod fork;
+mod load;
 mod lock;
 mod map;
 pub mod oom;
@@ -34,6 +35,7 @@ use hal::{HostFile, MapOp, PAGE_SIZE, Space};
 use ksync::{Mutex, MutexGuard};
 
 pub use fault::{Access, Fault, handle_fault};
+pub use load::{mapped_program, private_vma};
 pub use map::MapRequest;
 pub use page_cache::PageCache;
 pub use query::MapLine;
