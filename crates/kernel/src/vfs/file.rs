@@ -104,6 +104,10 @@ pub trait FileOps: Any + Send + Sync {
     fn closed(&self, _file: &File, _task: &Task) {}
     /// The last descriptor is gone. No task context; must not block.
     fn release(&self, _file: &File) {}
+    /// The operations of a socket, if it is one.
+    fn as_socket(&self) -> Option<&dyn crate::net::SocketOps> {
+        None
+    }
     /// Lines for /proc/PID/fdinfo beyond pos, flags and mnt_id.
     fn fdinfo(&self, _file: &File) -> String {
         String::new()

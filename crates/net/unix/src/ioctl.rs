@@ -1,0 +1,32 @@
+//! ioctl_tty(2)-like requests of sockets: bytes waiting.
+
+use abi::{
+    errno::{EINVAL, ENOTTY},
+    ioctl::{SIOCINQ, SIOCOUTQ},
+};
+use kernel::{Result, task::TaskCx};
+
+use crate::socket::{Kind, UnixSocket};
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(i32::MAX as u32)
+}
+
+pub fn ioctl(s: &UnixSocket, cx: &mut TaskCx, cmd: u32, arg: u64) -> Result<u64> {
+    let n = match cmd {
+        SIOCINQ => {
+            if s.state.lock().listening {
+                return Err(EINVAL);
+            }
+            let rx = s.rx.lock();
+            match s.kind {
+                Kind::Dgram => rx.records.front().map_or(0, |r| r.bytes().len()),
+                _ => rx.bytes,
+            }
+        }
+        SIOCOUTQ => s.budget.used(),
+        _ => return Err(ENOTTY),
+    };
+    cx.write_u32(arg, count(n))?;
+    Ok(0)
+}

@@ -1,0 +1,197 @@
+//! Receive queues and what senders pay for them.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use abi::net::UCred;
+use kernel::vfs::poll::PollEvents;
+use ksync::WaitQueue;
+
+use crate::{names::Name, passed::Passed};
+
+/// What a record costs beyond its bytes.
+pub const OVERHEAD: usize = 256;
+/// A small write to a stream is added to the last record while that is shorter than this.
+const MERGE: usize = 16 << 10;
+
+/// What a socket may have under way to others (SO_SNDBUF).
+pub struct Budget {
+    used: AtomicUsize,
+    limit: AtomicUsize,
+    /// Woken when there is room again, and when sending has become pointless.
+    pub wait: Arc<WaitQueue>,
+}
+
+impl Budget {
+    pub fn new(limit: usize) -> Arc<Budget> {
+        Arc::new(Budget {
+            used: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            wait: Arc::new(WaitQueue::new()),
+        })
+    }
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.wait.wake_all(PollEvents::OUT.bits());
+    }
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::SeqCst)
+    }
+    /// Ready for poll: at least three quarters are free.
+    pub fn writable(&self) -> bool {
+        self.used().saturating_mul(4) <= self.limit()
+    }
+    /// Pays for a record of `bytes`; like Linux, the last record may go beyond the limit.
+    pub fn charge(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
+        let cost = bytes + OVERHEAD;
+        let limit = self.limit();
+        let pay = |used: usize| (used < limit).then(|| used + cost);
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, pay).ok()?;
+        Some(Charge { budget: self.clone(), cost })
+    }
+}
+
+/// A record's share of its sender's budget; given back when the record is gone.
+pub struct Charge {
+    budget: Arc<Budget>,
+    cost: usize,
+}
+
+impl Charge {
+    fn absorb(&mut self, mut other: Charge) {
+        self.cost += std::mem::take(&mut other.cost);
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.cost > 0 {
+            self.budget.used.fetch_sub(self.cost, Ordering::SeqCst);
+            self.budget.wait.wake_all((PollEvents::OUT | PollEvents::WRNORM).bits());
+        }
+    }
+}
+
+/// A message, or a piece of a stream with the same sender and ancillary data.
+pub struct Record {
+    data: Vec<u8>,
+    /// Bytes already read.
+    at: usize,
+    pub cred: UCred,
+    pub from: Option<Arc<Name>>,
+    pub passed: Option<Passed>,
+    charge: Charge,
+}
+
+impl Record {
+    pub fn new(
+        data: Vec<u8>,
+        cred: UCred,
+        from: Option<Arc<Name>>,
+        passed: Option<Passed>,
+        charge: Charge,
+    ) -> Record {
+        Record { data, at: 0, cred, from, passed, charge }
+    }
+    pub fn bytes(&self) -> &[u8] {
+        &self.data[self.at..]
+    }
+    /// Takes bytes from the front.
+    pub fn advance(&mut self, n: usize) {
+        self.at = (self.at + n).min(self.data.len());
+    }
+}
+
+/// A receive queue.
+#[derive(Default)]
+pub struct Rx {
+    pub records: VecDeque<Record>,
+    /// Bytes not read yet.
+    pub bytes: usize,
+}
+
+/// What [`Rx::take`] found.
+pub enum Taken {
+    /// A whole record, out of the queue.
+    Whole(Record),
+    /// The first bytes of a record that stays, with the ancillary data it had.
+    Part(Vec<u8>, Option<Passed>),
+}
+
+impl Rx {
+    /// Appends a message.
+    pub fn push(&mut self, r: Record) {
+        self.bytes += r.bytes().len();
+        self.records.push_back(r);
+    }
+
+    /// Appends to a stream.
+    pub fn push_stream(&mut self, r: Record) {
+        if r.passed.is_none()
+            && let Some(last) = self.records.back_mut()
+            && last.passed.is_none()
+            && last.cred == r.cred
+            && last.data.len() + r.data.len() <= MERGE
+        {
+            self.bytes += r.data.len();
+            last.data.extend_from_slice(&r.data);
+            last.charge.absorb(r.charge);
+            // The second record's own overhead is not there.
+            return;
+        }
+        self.push(r);
+    }
+
+    /// Takes the first record or, of a longer one, `max` bytes.
+    pub fn take(&mut self, max: usize) -> Option<Taken> {
+        let first = self.records.front_mut()?;
+        if first.bytes().len() <= max {
+            let r = self.records.pop_front()?;
+            self.bytes -= r.bytes().len();
+            return Some(Taken::Whole(r));
+        }
+        let part = first.bytes()[..max].to_vec();
+        first.advance(max);
+        self.bytes -= max;
+        Some(Taken::Part(part, first.passed.take()))
+    }
+
+    /// Takes the first message.
+    pub fn pop(&mut self) -> Option<Record> {
+        let r = self.records.pop_front()?;
+        self.bytes -= r.bytes().len();
+        Some(r)
+    }
+
+    /// Puts back what could not be delivered.
+    pub fn unread(&mut self, mut r: Record, delivered: usize) {
+        r.advance(delivered);
+        self.bytes += r.bytes().len();
+        self.records.push_front(r);
+    }
+
+    /// Puts back the end of a part taken from the first record.
+    pub fn unread_part(&mut self, tail: &[u8]) {
+        if let Some(first) = self.records.front_mut() {
+            let mut data = tail.to_vec();
+            data.extend_from_slice(first.bytes());
+            first.data = data;
+            first.at = 0;
+            self.bytes += tail.len();
+        }
+    }
+
+    /// Empties the queue; the caller drops the records with no lock held.
+    pub fn drain(&mut self) -> VecDeque<Record> {
+        self.bytes = 0;
+        std::mem::take(&mut self.records)
+    }
+}
