@@ -29,6 +29,8 @@ mod rlimit;
 mod rw;
 mod sched;
 mod signal;
+mod socket;
+mod sockmsg;
 mod stat;
 mod time;
 mod timer;

@@ -6,8 +6,8 @@ use abi::{
     errno::{EINVAL, EMSGSIZE, ENOBUFS},
     net::{
         CMsgHdr, MMSGHDR_LEN, MMSGHDR_SIZE, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, MSG_TRUNC,
-        MSG_WAITFORONE, MsgHdr, SCM_CREDENTIALS, SCM_MAX_FD, SCM_RIGHTS, SOCKADDR_STORAGE_SIZE, SOL_SOCKET, UCred,
-        UIO_MAXIOV, cmsg_align, cmsg_len,
+        MSG_WAITFORONE, MsgHdr, SCM_CREDENTIALS, SCM_MAX_FD, SCM_RIGHTS, SOCKADDR_STORAGE_SIZE, SOL_SOCKET,
+        UCred, UIO_MAXIOV, cmsg_align, cmsg_len,
     },
     nr,
 };
@@ -71,7 +71,8 @@ fn read_control(cx: &mut TaskCx, h: &MsgHdr) -> Result<Control> {
         let data = &raw[at + CMsgHdr::SIZE..at + len];
         match (c.level, c.kind) {
             (SOL_SOCKET, SCM_RIGHTS) => {
-                let fds = data.chunks_exact(4).filter_map(|b| b.first_chunk()).map(|b| i32::from_le_bytes(*b));
+                let fds =
+                    data.chunks_exact(4).filter_map(|b| b.first_chunk()).map(|b| i32::from_le_bytes(*b));
                 for fd in fds {
                     if control.files.len() == SCM_MAX_FD {
                         return Err(EINVAL);
@@ -204,7 +205,9 @@ fn each_message(
         let at = base.wrapping_add((done * MMSGHDR_SIZE) as u64);
         let step = match one(cx, at, done) {
             Ok(None) => break,
-            Ok(Some(n)) => cx.write_u32(at.wrapping_add(MMSGHDR_LEN as u64), u32::try_from(n).unwrap_or(u32::MAX)),
+            Ok(Some(n)) => {
+                cx.write_u32(at.wrapping_add(MMSGHDR_LEN as u64), u32::try_from(n).unwrap_or(u32::MAX))
+            }
             Err(e) => Err(e),
         };
         match step {

@@ -80,6 +80,8 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("rw", crate::rw::ROWS),
     ("sched", crate::sched::ROWS),
     ("signal", crate::signal::ROWS),
+    ("sockmsg", crate::sockmsg::ROWS),
+    ("socket", crate::socket::ROWS),
     ("stat", crate::stat::ROWS),
     ("time", crate::time::ROWS),
     ("timer", crate::timer::ROWS),

@@ -223,24 +223,32 @@ impl UnixSocket {
         let peek = flags & MSG_PEEK != 0;
         let mut got = Received::default();
         let want = dst.remaining();
-        let waited = self.wait(task, &self.read_wait, nonblocking, &self.options.receive_timeout, || {
-            if let Some(e) = self.take_error() {
-                return Some(Err(e));
-            }
-            let mut rx = self.rx.lock();
-            if peek {
-                if let Some(r) = rx.records.front() {
-                    let n = r.bytes().len().min(want);
-                    let files = r.passed.as_ref().map_or_else(Vec::new, |p| p.peek());
-                    let head = r.bytes()[..n].to_vec();
-                    return Some(Ok(Some((head, r.bytes().len(), r.cred, r.from.clone(), files, None))));
+        let waited =
+            self.wait(task, &self.read_wait, nonblocking, &self.options.receive_timeout, || {
+                if let Some(e) = self.take_error() {
+                    return Some(Err(e));
                 }
-            } else if let Some(r) = rx.pop() {
-                return Some(Ok(Some((Vec::new(), r.bytes().len(), r.cred, r.from.clone(), Vec::new(), Some(r)))));
-            }
-            // The end: for packets always, for datagrams only where one would wait for ever.
-            (self.is_shut(RCV) && (self.kind == Kind::Seqpacket || !nonblocking)).then_some(Ok(None))
-        })??;
+                let mut rx = self.rx.lock();
+                if peek {
+                    if let Some(r) = rx.records.front() {
+                        let n = r.bytes().len().min(want);
+                        let files = r.passed.as_ref().map_or_else(Vec::new, |p| p.peek());
+                        let head = r.bytes()[..n].to_vec();
+                        return Some(Ok(Some((head, r.bytes().len(), r.cred, r.from.clone(), files, None))));
+                    }
+                } else if let Some(r) = rx.pop() {
+                    return Some(Ok(Some((
+                        Vec::new(),
+                        r.bytes().len(),
+                        r.cred,
+                        r.from.clone(),
+                        Vec::new(),
+                        Some(r),
+                    ))));
+                }
+                // The end: for packets always, for datagrams only where one would wait for ever.
+                (self.is_shut(RCV) && (self.kind == Kind::Seqpacket || !nonblocking)).then_some(Ok(None))
+            })??;
         let Some((head, len, cred, from, files, record)) = waited else { return Ok(got) };
         if self.kind == Kind::Dgram && !peek {
             self.room_made();

@@ -6,12 +6,7 @@ use abi::{
     errno::{EPROTONOSUPPORT, ESOCKTNOSUPPORT},
     net::{AF_UNIX, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM},
 };
-use kernel::{
-    Machine, Result,
-    net::SocketOps,
-    registry::SocketFamily,
-    task::Task,
-};
+use kernel::{Machine, Result, net::SocketOps, registry::SocketFamily, task::Task};
 
 use crate::{
     names::Abstract,

@@ -7,11 +7,11 @@ use abi::{
     cap::CAP_NET_ADMIN,
     errno::{EDOM, EINVAL, ENODATA, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM},
     net::{
-        AF_UNIX, Linger, SO_ACCEPTCONN, SO_BROADCAST, SO_DEBUG, SO_DOMAIN, SO_DONTROUTE, SO_ERROR, SO_KEEPALIVE,
-        SO_LINGER, SO_MARK, SO_OOBINLINE, SO_PASSCRED, SO_PEEK_OFF, SO_PEERCRED, SO_PEERGROUPS, SO_PEERNAME,
-        SO_PRIORITY, SO_PROTOCOL, SO_RCVBUF, SO_RCVBUFFORCE, SO_RCVLOWAT, SO_RCVTIMEO, SO_REUSEADDR, SO_REUSEPORT,
-        SO_SNDBUF, SO_SNDBUFFORCE, SO_SNDLOWAT, SO_SNDTIMEO, SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TYPE, SOCK_DGRAM,
-        SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET,
+        AF_UNIX, Linger, SO_ACCEPTCONN, SO_BROADCAST, SO_DEBUG, SO_DOMAIN, SO_DONTROUTE, SO_ERROR,
+        SO_KEEPALIVE, SO_LINGER, SO_MARK, SO_OOBINLINE, SO_PASSCRED, SO_PEEK_OFF, SO_PEERCRED, SO_PEERGROUPS,
+        SO_PEERNAME, SO_PRIORITY, SO_PROTOCOL, SO_RCVBUF, SO_RCVBUFFORCE, SO_RCVLOWAT, SO_RCVTIMEO,
+        SO_REUSEADDR, SO_REUSEPORT, SO_SNDBUF, SO_SNDBUFFORCE, SO_SNDLOWAT, SO_SNDTIMEO, SO_TIMESTAMP,
+        SO_TIMESTAMPNS, SO_TYPE, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET,
     },
 };
 use kernel::{Result, net::SocketOps, task::Task};
@@ -182,7 +182,9 @@ pub fn set(s: &UnixSocket, task: &Task, level: i32, name: i32, value: &[u8]) -> 
             }
             o.priority.store(v.cast_unsigned(), Ordering::Relaxed);
         }
-        SO_RCVLOWAT => o.low_water.store(if v < 0 { i32::MAX } else { v.max(1) }.cast_unsigned(), Ordering::Relaxed),
+        SO_RCVLOWAT => {
+            o.low_water.store(if v < 0 { i32::MAX } else { v.max(1) }.cast_unsigned(), Ordering::Relaxed)
+        }
         SO_LINGER => {
             let raw: &[u8; 8] = value.first_chunk().ok_or(EINVAL)?;
             let l = Linger::decode(raw);

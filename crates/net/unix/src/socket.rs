@@ -190,7 +190,9 @@ impl UnixSocket {
         };
         match task.wait_on(&[queue], deadline, op) {
             Err(ETIMEDOUT) => Err(EAGAIN),
-            Err(e) if e == ERESTART && deadline.is_some() && !task.work().contains(Work::FREEZE) => Err(EINTR),
+            Err(e) if e == ERESTART && deadline.is_some() && !task.work().contains(Work::FREEZE) => {
+                Err(EINTR)
+            }
             other => other,
         }
     }
