@@ -30,6 +30,13 @@ const FLOW: usize = 8;
 /// How long a pause between the frames of a stream may be for them to be carried together.
 const LINGER: Duration = Duration::from_micros(10);
 
+/// When yielding the processor takes longer than this, others are waiting for it: looking for frames would only
+/// use up our share, and a sleeper is woken sooner than a yielder gets its next turn.
+const CROWDED: Duration = Duration::from_micros(100);
+
+/// How long to sleep between frames, instead of looking for them, once that was seen.
+const CROWDED_FOR: Duration = Duration::from_millis(20);
+
 /// A control connection has so long to make its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -73,6 +80,8 @@ pub struct Server {
     spare: Option<File>,
     start: Instant,
     busy_poll: Duration,
+    /// Until then others need the processor more than we need to look for frames.
+    sleep_until: Duration,
 }
 
 /// Why the loop ended.
@@ -119,6 +128,7 @@ impl Server {
             spare: File::open("/dev/null").ok(),
             start: Instant::now(),
             busy_poll: parts.busy_poll,
+            sleep_until: Duration::ZERO,
         };
         server.watch(server.control.as_fd(), CONTROL, EventFlags::IN)?;
         server.watch(server.fabric.data().as_fd(), DATA, EventFlags::IN)?;
@@ -171,6 +181,10 @@ impl Server {
                             break;
                         }
                         rustix::thread::sched_yield();
+                        let back = self.now();
+                        if back - now > CROWDED {
+                            self.sleep_until = back + CROWDED_FOR;
+                        }
                     }
                 }
             }
@@ -245,7 +259,7 @@ impl Server {
     }
 
     fn is_busy(&self, last_frame: Option<Duration>, now: Duration) -> bool {
-        last_frame.is_some_and(|last| now.saturating_sub(last) < self.busy_poll)
+        now >= self.sleep_until && last_frame.is_some_and(|last| now.saturating_sub(last) < self.busy_poll)
     }
 
     fn sweep(&mut self, now: Duration) {

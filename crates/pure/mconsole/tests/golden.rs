@@ -2,6 +2,7 @@
 //!
 //! They were recorded on a little-endian machine, and the protocol is in host byte order.
 
+#![forbid(unsafe_code)]
 #![cfg(target_endian = "little")]
 
 use mconsole::command::HELP;
