@@ -168,6 +168,8 @@ impl Dentry {
                 return Ok(d);
             }
             self.forget(name, &d);
+            // Entries hold their parent: a tree that is let go must be taken apart.
+            d.shrink();
         }
         let found = match ops.lookup(name, task) {
             Ok(inode) => Some(inode),
@@ -209,6 +211,7 @@ impl Dentry {
     pub(super) fn set_removed(self: &Arc<Self>, parent: &Arc<Dentry>, task: &Task) {
         let name = self.name();
         self.removed.store(true, Ordering::Release);
+        self.shrink();
         let volatile = parent.inode.as_ref().and_then(|i| i.dir()).is_none_or(|d| d.volatile());
         if volatile {
             parent.forget(&name, self);
@@ -231,6 +234,7 @@ impl Dentry {
         let victim = to.children.write().insert(new_name.clone(), self.clone());
         if let Some(v) = &victim {
             v.removed.store(true, Ordering::Release);
+            v.shrink();
         }
         let old =
             std::mem::replace(&mut *self.place.write(), Place { name: new_name, parent: Some(to.clone()) });
