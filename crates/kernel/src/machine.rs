@@ -70,6 +70,8 @@ pub struct Machine {
     pub memory: Arc<Charge>,
     /// The process whose end ends the machine, if init is the kernel's own; else 0.
     pub main_pid: AtomicI32,
+    /// Locks that the kernel hands over.
+    pub futexes: crate::futex::PiTable,
     /// Value of /proc/exitcode.
     pub exit_code: AtomicI32,
     end: Mutex<Option<End>>,
@@ -108,6 +110,7 @@ impl Machine {
             freezer: Freezer::default(),
             memory: Arc::new(Charge::new(p.config.memory)),
             main_pid: AtomicI32::new(0),
+            futexes: crate::futex::PiTable::default(),
             exit_code: AtomicI32::new(0),
             end: Mutex::new(locks::LEAF, None),
             end_wait: WaitQueue::new(),

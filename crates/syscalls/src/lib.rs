@@ -15,6 +15,7 @@ mod event;
 mod exec;
 mod exit;
 mod fdops;
+mod futex;
 mod ids;
 mod misc;
 mod mmap;

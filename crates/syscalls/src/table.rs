@@ -66,6 +66,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("exec", crate::exec::ROWS),
     ("exit", crate::exit::ROWS),
     ("fdops", crate::fdops::ROWS),
+    ("futex", crate::futex::ROWS),
     ("ids", crate::ids::ROWS),
     ("misc", crate::misc::ROWS),
     ("mmap", crate::mmap::ROWS),

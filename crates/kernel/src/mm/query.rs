@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::errno::{EBUSY, EINVAL, ENOMEM};
 use hal::PAGE_SIZE;
 
-use super::{Mm, Totals, VmaFlags, is_aligned};
+use super::{Mm, Source, Totals, VmaFlags, is_aligned};
 use crate::{error::Result, vfs::file::File};
 
 /// One mapping as /proc/PID/maps and smaps show it.
@@ -47,6 +47,20 @@ impl Mm {
                 },
             })
             .collect()
+    }
+
+    /// The shared object behind an address, as a number that tells objects apart, and the position in it. `None` for
+    /// private memory.
+    pub fn shared_place(&self, addr: u64) -> Option<(usize, u64)> {
+        let i = self.lock();
+        let v = i.vmas.find(addr).filter(|v| v.is_shared())?;
+        let object = v.object.as_ref()?;
+        let id = match (&object.source, object.file.as_ref().and_then(|f| f.inode())) {
+            (Source::Cache(c), _) => Arc::as_ptr(c).addr(),
+            (Source::Host(_), Some(inode)) => Arc::as_ptr(&inode).addr(),
+            (Source::Host(f), None) => Arc::as_ptr(f).addr(),
+        };
+        Some((id, v.pos(addr)))
     }
 
     /// Sums over the mappings.

@@ -156,7 +156,7 @@ fn replace(
     env: &Strings,
     new: super::exec_cred::NewCred,
 ) -> Result<()> {
-    crate::futex::exec_leaves(cx);
+    crate::futex::leave_memory(cx);
     empty_space(cx)?;
     cx.task.release_vfork();
 

@@ -69,12 +69,7 @@ pub fn finish(mut cx: TaskCx) {
 
 /// What user space is told through memory: robust futexes, the cleared thread id, a parent in vfork(2).
 fn leave_memory(cx: &mut TaskCx) {
-    let addr = cx.task.clear_child_tid.swap(0, Ordering::Relaxed);
-    // Only somebody else can look: the memory lives on (set_tid_address(2)).
-    if addr != 0 && Arc::strong_count(&cx.mm) > 2 && cx.write_u32(addr, 0).is_ok() {
-        let _ = cx.mm.space.futex_wake(addr, 1, true);
-        let _ = cx.mm.space.futex_wake(addr, 1, false);
-    }
+    crate::futex::leave_memory(cx);
     cx.task.release_vfork();
 }
 
