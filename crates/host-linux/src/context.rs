@@ -19,7 +19,10 @@ use crate::{
     stub::code,
     sys::process,
     thread::Thread,
-    x86_64::frame::{self, Frame, Saved},
+    x86_64::{
+        frame::{self, Frame, Saved},
+        patch::Patches,
+    },
 };
 
 /// AUDIT_ARCH_X86_64: how a trapped system call was made.
@@ -41,6 +44,8 @@ pub(crate) struct LinuxContext {
     at: At,
     /// Orders for the next resumption.
     flags: u32,
+    /// The guest uses GS itself.
+    own_gs: bool,
     /// Number of the system call of the last event.
     nr: u64,
     /// The stub cannot be used any more.
@@ -52,6 +57,7 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::FLAGS, 0);
     slot.set32(ctl::INTERRUPTED, 0);
     slot.set32(ctl::SPIN, 0);
+    slot.set32(ctl::FAST_VALID, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
     slot.set64(ctl::FS_BASE, regs.fs_base);
@@ -67,8 +73,32 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
 }
 
 impl LinuxContext {
-    fn new(space: Arc<LinuxSpace>, thread: Arc<Thread>) -> LinuxContext {
-        LinuxContext { space, thread, at: At::Frame, flags: flag::FS | flag::GS, nr: 0, died: None }
+    fn new(space: Arc<LinuxSpace>, thread: Arc<Thread>, gs_base: u64) -> LinuxContext {
+        let flags = flag::FS | flag::GS;
+        let mut context =
+            LinuxContext { space, thread, at: At::Frame, flags, own_gs: false, nr: 0, died: None };
+        if gs_base != 0 {
+            context.set_gs(gs_base);
+        }
+        context
+    }
+
+    /// Gives GS to the guest: nothing in this space may rely on it any more.
+    fn set_gs(&mut self, gs_base: u64) {
+        self.own_gs = true;
+        self.space.stop_rewriting();
+        self.slot().set64(ctl::GS_BASE, gs_base);
+    }
+
+    /// Begins a site again whose trampoline was interrupted. Returns whether it was one.
+    fn leave_trampoline(&self, frame: Frame<'_>) -> bool {
+        match self.space.site_of(frame.get(frame::RIP)) {
+            Some(site) => {
+                frame.set(frame::RIP, site);
+                true
+            }
+            None => false,
+        }
     }
 
     /// A thread in a new, empty space.
@@ -76,7 +106,8 @@ impl LinuxContext {
         let addr = Thread::slot_addr(0);
         let shape = engine.frame.get();
         let (stub, service, thread) = engine.bear_empty(|slot| prepare(slot, addr, shape, regs, None))?;
-        Ok(LinuxContext::new(LinuxSpace::new(engine.clone(), stub, service), thread))
+        let space = LinuxSpace::new(engine.clone(), stub, service, Patches::new());
+        Ok(LinuxContext::new(space, thread, 0))
     }
 
     /// Lets a stub fault and trap once: measures its signal frames and shows that the platform works on this host.
@@ -219,13 +250,21 @@ impl LinuxContext {
                     libc::SIGSYS => {
                         let r = frame.load();
                         self.nr = r.gprs[reg::RAX];
+                        self.space.visit_site(r.rip, self.nr);
                         Some(Event::Syscall { nr: self.nr, args: args(&r) })
                     }
                     libc::SIGURG => {
+                        self.leave_trampoline(frame);
                         self.thread.take_kick();
                         Some(Event::Kicked)
                     }
                     signo @ (libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP) => {
+                        if signo == libc::SIGSEGV && !self.own_gs && self.leave_trampoline(frame) {
+                            // The guest has changed GS by itself.
+                            let gs_base = self.slot().get64(ctl::GS_BASE);
+                            self.set_gs(gs_base);
+                            return None;
+                        }
                         let trapno = frame.trapno();
                         let addr = if trapno == 14 { frame.cr2() } else { 0 };
                         Some(Event::Exception(Exception {
@@ -319,7 +358,8 @@ impl Context for LinuxContext {
             if self.thread.take_kick() {
                 return Event::Kicked;
             }
-            let flags = core::mem::take(&mut self.flags);
+            let own = if self.own_gs { flag::GS } else { 0 };
+            let flags = core::mem::take(&mut self.flags) | own;
             match self.turn(flags) {
                 None => return self.dead(),
                 Some(event) => {
@@ -332,7 +372,8 @@ impl Context for LinuxContext {
     }
 
     fn regs(&mut self) -> Regs {
-        self.saved().to_regs(self.slot().get64(ctl::FS_BASE), 0)
+        let gs_base = if self.own_gs { self.slot().get64(ctl::GS_BASE) } else { 0 };
+        self.saved().to_regs(self.slot().get64(ctl::FS_BASE), gs_base)
     }
 
     fn set_regs(&mut self, regs: &Regs) {
@@ -341,6 +382,13 @@ impl Context for LinuxContext {
             self.set_tls(regs.fs_base);
         }
         let fits = saved.gprs[reg::RCX] == saved.rip && saved.gprs[reg::R11] == saved.rflags;
+        if regs.gs_base != 0 || self.own_gs {
+            // From the patched path it could not be installed.
+            if self.ensure_frame().is_err() {
+                return;
+            }
+            self.set_gs(regs.gs_base);
+        }
         if self.at == At::Patched && fits {
             for (i, g) in saved.gprs.iter().enumerate() {
                 self.slot().set64(ctl::REGS + i * 8, *g);
@@ -421,18 +469,21 @@ impl Context for LinuxContext {
         let thread = self.space.new_thread(|slot, index| {
             prepare(slot, Thread::slot_addr(index), Some(&shape), regs, image.as_deref());
         })?;
-        Ok(Box::new(LinuxContext::new(self.space.clone(), thread)))
+        Ok(Box::new(LinuxContext::new(self.space.clone(), thread, regs.gs_base)))
     }
 
     fn fork(&mut self, regs: &Regs) -> Result<Box<dyn Context>> {
         let image = self.image()?;
         let shape = self.shape()?;
+        // Held until the copy is made: what is rewritten and what is known of it must agree.
+        let patches = lock(&self.space.patches);
         let mut service = lock(&self.space.service);
         let engine = self.engine().clone();
         let (stub, service, thread) = engine.bear(&mut service, |slot| {
             prepare(slot, Thread::slot_addr(0), Some(&shape), regs, image.as_deref());
         })?;
-        Ok(Box::new(LinuxContext::new(LinuxSpace::new(engine, stub, service), thread)))
+        let space = LinuxSpace::new(engine, stub, service, patches.clone());
+        Ok(Box::new(LinuxContext::new(space, thread, regs.gs_base)))
     }
 
     fn set_fast_ids(&mut self, ids: &FastIds) {
@@ -440,6 +491,7 @@ impl Context for LinuxContext {
         for (i, v) in values.into_iter().enumerate() {
             self.slot().set32(ctl::FAST + i * 4, v);
         }
+        self.slot().set32(ctl::FAST_VALID, u32::from(ids.enabled));
     }
 
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {

@@ -24,8 +24,10 @@ pub(crate) const CONSTS: u64 = REGION + 0x1_0000;
 pub(crate) const REQUEST: u64 = REGION + 0x2_0000;
 /// The service thread's replies.
 pub(crate) const REPLY: u64 = REQUEST + PAGE;
+/// Trampolines of patched system-call sites in code that stands near the region.
+pub(crate) const TRAMPOLINES: u64 = REGION + 0x10_0000;
 /// The slots of guest threads.
-pub(crate) const SLOTS: u64 = REGION + 0x10_0000;
+pub(crate) const SLOTS: u64 = REGION + 0x8000_0000;
 /// Bytes of a slot, and its alignment: the signal handler finds its slot by masking the stack pointer.
 pub(crate) const SLOT_LEN: u64 = 0x1_0000;
 /// Slots that one stub can have.
@@ -68,8 +70,9 @@ pub(crate) mod ctl {
     pub(crate) const CAS_OLD: usize = 0x40;
     pub(crate) const CAS_NEW: usize = 0x44;
     pub(crate) const CAS_FAULT: usize = 0x48;
-    /// Values answered in the stub: pid, tid, ppid, uid, euid, gid, egid.
+    /// Values answered in the stub: pid, tid, ppid, uid, euid, gid, egid; and whether they are valid.
     pub(crate) const FAST: usize = 0x100;
+    pub(crate) const FAST_VALID: usize = 0x11c;
     /// Top of the patched path's stack.
     pub(crate) const STACK_TOP: usize = 0x7f0;
     /// Registers of a thread that came by a patched site.
@@ -104,6 +107,8 @@ pub(crate) mod kind {
     /// A compare-and-swap was done.
     pub(crate) const CAS: u32 = 0x42;
 }
+
+const _: () = assert!(TRAMPOLINES < SLOTS && SLOTS + SLOTS_MAX * SLOT_LEN <= REGION + REGION_LEN);
 
 /// Orders to a resumed stub thread.
 pub(crate) mod flag {

@@ -17,6 +17,7 @@ mod poller;
 mod service;
 mod shared;
 pub mod signals;
+mod sites;
 mod slots;
 mod space;
 mod stream;

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::FileExt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::*},
     },
 };
 
@@ -19,6 +19,7 @@ use crate::{
     slots::Slot,
     sys::process,
     thread::Thread,
+    x86_64::patch::Patches,
 };
 
 /// Parked threads that a space keeps for its next ones.
@@ -32,6 +33,9 @@ pub(crate) struct LinuxSpace {
     pub(crate) stub: Arc<Stub>,
     pub(crate) service: Mutex<Service>,
     spare: Mutex<Spare>,
+    pub(crate) patches: Mutex<Patches>,
+    /// Threads that have a context.
+    threads: AtomicU32,
     /// More than one guest thread has lived here.
     threaded: AtomicBool,
 }
@@ -47,20 +51,47 @@ struct Spare {
 }
 
 impl LinuxSpace {
-    pub(crate) fn new(engine: Arc<Engine>, stub: Arc<Stub>, service: Service) -> Arc<LinuxSpace> {
-        let spare = Spare { fresh: 1, ..Spare::default() };
+    /// A space with one thread.
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        stub: Arc<Stub>,
+        service: Service,
+        patches: Patches,
+    ) -> Arc<LinuxSpace> {
         Arc::new(LinuxSpace {
             engine,
             stub,
             service: Mutex::new(service),
-            spare: Mutex::new(spare),
+            spare: Mutex::new(Spare { fresh: 1, ..Spare::default() }),
+            patches: Mutex::new(patches),
+            threads: AtomicU32::new(1),
             threaded: AtomicBool::new(false),
         })
     }
 
+    /// Whether only one thread can be running guest code here.
+    pub(crate) fn is_single(&self) -> bool {
+        self.threads.load(SeqCst) <= 1
+    }
+
+    /// The stub's own memory as a file is: writes that the guest may not make.
+    pub(crate) fn write_code(&self, addr: u64, code: &[u8]) -> usize {
+        let Some(mem) = self.mem(true) else { return 0 };
+        if mem.write_all_at(code, addr).is_ok() { code.len() } else { 0 }
+    }
+
     /// A thread that waits in the stub to be resumed; `prepare` fills in its slot.
     pub(crate) fn new_thread(&self, prepare: impl FnOnce(&Slot, u32)) -> Result<Arc<Thread>> {
+        self.threads.fetch_add(1, SeqCst);
         self.threaded.store(true, Relaxed);
+        let thread = self.thread(prepare);
+        if thread.is_err() {
+            self.threads.fetch_sub(1, SeqCst);
+        }
+        thread
+    }
+
+    fn thread(&self, prepare: impl FnOnce(&Slot, u32)) -> Result<Arc<Thread>> {
         let mut spare = lock(&self.spare);
         if let Some(thread) = spare.parked.pop() {
             prepare(&thread.slot, thread.index);
@@ -116,6 +147,7 @@ impl LinuxSpace {
 
     /// Takes a thread back whose context was dropped.
     pub(crate) fn retire(&self, thread: Arc<Thread>, stopped: bool) {
+        self.threads.fetch_sub(1, SeqCst);
         if self.stub.death().is_some() {
             return;
         }
@@ -260,14 +292,16 @@ impl Space for LinuxSpace {
         // Those before a bad one are done, as the trait says.
         let bad = ops.iter().try_for_each(|m| self.op(m, &mut out));
         if !out.is_empty() {
+            self.release_sites(ops);
             lock(&self.service).run(&out)?;
         }
         bad
     }
 
     fn clear(&self) -> Result<()> {
-        let op = Op::expecting(libc::SYS_munmap, [0, REGION, 0, 0, 0, 0], 0);
-        lock(&self.service).run(&[op])
+        let mut ops = vec![Op::expecting(libc::SYS_munmap, [0, REGION, 0, 0, 0, 0], 0)];
+        ops.extend(self.forget_sites());
+        lock(&self.service).run(&ops)
     }
 
     fn range(&self) -> (u64, u64) {

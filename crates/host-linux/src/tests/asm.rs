@@ -14,6 +14,9 @@ pub(crate) const RBX: u8 = 3;
 pub(crate) const RSI: u8 = 6;
 pub(crate) const RDI: u8 = 7;
 pub(crate) const R8: u8 = 8;
+pub(crate) const R14: u8 = 14;
+pub(crate) const R15: u8 = 15;
+pub(crate) const RBP: u8 = 5;
 pub(crate) const R9: u8 = 9;
 pub(crate) const R10: u8 = 10;
 
@@ -62,6 +65,10 @@ impl Asm {
 
     pub(crate) fn jmp(self, label: u32) -> Asm {
         self.jump(&[0xe9], label)
+    }
+
+    pub(crate) fn jne(self, label: u32) -> Asm {
+        self.jump(&[0x0f, 0x85], label)
     }
 
     pub(crate) fn build(mut self) -> Vec<u8> {

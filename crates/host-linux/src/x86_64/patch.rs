@@ -1,0 +1,325 @@
+//! Rewriting of system-call sites, so that they enter the stub without a signal.
+//!
+//! Two forms are rewritten, both without touching the `syscall` instruction itself, so that whoever stands at it, comes
+//! back to it or jumps to it still traps as before:
+//!
+//! * `mov $nr,%eax; syscall`: the five bytes of the `mov` become a `jmp` to a trampoline within 2 GiB.
+//! * `xor %eax,%eax; syscall; ...` (read(2)): the two bytes of the `xor` become the beginning of a `jmp` whose last
+//!   three bytes are the `syscall` and the byte behind it, just as they stand. They fix where the trampoline must be.
+//!
+//! The trampoline loads the number and the return address and jumps through GS to the stub. Those of identity calls
+//! answer from the thread's control page. Guest code may damage all of this, to its own harm alone.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::layout::{GUEST_START, REGION, SLOTS, TRAMPOLINES, ctl};
+
+/// Bytes of a trampoline.
+const SIZE: u64 = 64;
+/// Bytes of an area of trampolines.
+pub(crate) const AREA_LEN: u64 = 0x1_0000;
+/// Farthest that a jump is sent.
+const REACH: u64 = 0x7ff0_0000;
+/// A site is rewritten at this visit, and looked at again after so many more.
+const FIRST: u32 = 6;
+const AGAIN: u32 = 512;
+/// Sites counted at most.
+const COUNTED: usize = 4096;
+
+/// Calls that are never rewritten: they need a full frame, or the host answers them.
+const NEVER: [i64; 10] = [
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_futex,
+];
+
+/// Calls that are answered in the stub, in the order of their values in the control page.
+const FAST: [i64; 7] = [
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getppid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+];
+
+/// A rewritten site.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    /// First byte that was changed.
+    pub(crate) at: u64,
+    pub(crate) trampoline: u64,
+    /// What stood there and what stands there now; same length.
+    pub(crate) before: Vec<u8>,
+    pub(crate) after: Vec<u8>,
+}
+
+/// A site that can be rewritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Mov,
+    /// The trampoline must be at this address or up to 255 bytes after.
+    Xor(u64),
+}
+
+/// What is rewritten in a space. A fork gets a copy.
+#[derive(Clone, Debug)]
+pub(crate) struct Patches {
+    pub(crate) enabled: bool,
+    /// Areas of trampolines and the bytes used of each; those that the guest mapped over have `None`.
+    areas: Vec<(u64, Option<u64>)>,
+    /// Sites by return address.
+    sites: HashMap<u64, Site>,
+    /// Sites by trampoline.
+    places: BTreeMap<u64, u64>,
+    hits: HashMap<u64, u32>,
+}
+
+impl Patches {
+    pub(crate) fn new() -> Patches {
+        Patches {
+            enabled: true,
+            areas: Vec::new(),
+            sites: HashMap::new(),
+            places: BTreeMap::new(),
+            hits: HashMap::new(),
+        }
+    }
+
+    /// Counts a visit to the site that returns to `ret`; true if it should be looked at now.
+    pub(crate) fn count(&mut self, ret: u64, nr: u64) -> bool {
+        if !self.enabled || NEVER.iter().any(|&n| n as u64 == nr) || nr > 0xffff {
+            return false;
+        }
+        if self.hits.len() >= COUNTED && !self.hits.contains_key(&ret) {
+            self.hits.clear();
+        }
+        let hits = self.hits.entry(ret).or_insert(0);
+        *hits = hits.wrapping_add(1);
+        *hits == FIRST || hits.is_multiple_of(AGAIN)
+    }
+
+    /// The form of a site, from the 8 bytes before its return address and the 2 behind.
+    pub(crate) fn form(ret: u64, nr: u64, bytes: &[u8; 10]) -> Option<Form> {
+        if bytes[6..8] != [0x0f, 0x05] {
+            return None;
+        }
+        let mov = bytes[1] == 0xb8 && bytes[2..6] == (nr as u32).to_le_bytes();
+        // With these in front it would be another instruction.
+        let prefixed = matches!(bytes[0], 0x40..=0x4f | 0x66);
+        if mov && !prefixed {
+            return Some(Form::Mov);
+        }
+        if nr == 0 && bytes[4..6] == [0x31, 0xc0] {
+            let distance = i32::from_le_bytes([0, bytes[6], bytes[7], bytes[8]]);
+            // The jump ends one byte behind the return address.
+            let target = (ret + 1).wrapping_add_signed(i64::from(distance));
+            return Some(Form::Xor(target));
+        }
+        None
+    }
+
+    /// Whether a trampoline may stand here.
+    fn allowed(addr: u64, len: u64) -> bool {
+        let Some(end) = addr.checked_add(len) else { return false };
+        (addr >= GUEST_START && end <= REGION) || (addr >= TRAMPOLINES && end <= SLOTS)
+    }
+
+    /// The trampoline's place for a site: in an area that is there (`Ok`), or in one to be made at an address (`Err`).
+    pub(crate) fn place(&mut self, ret: u64, form: &Form) -> Vec<Result<u64, u64>> {
+        match form {
+            Form::Mov => {
+                for (base, used) in &mut self.areas {
+                    if let Some(used) = used
+                        && *used + SIZE <= AREA_LEN
+                        && base.abs_diff(ret) < REACH - AREA_LEN
+                    {
+                        let at = *base + *used;
+                        *used += SIZE;
+                        return vec![Ok(at)];
+                    }
+                }
+                let near = ret & !(AREA_LEN - 1);
+                let mut bases = vec![TRAMPOLINES];
+                bases.extend(
+                    [0x4000_0000, 0x5000_0000, 0x2000_0000].iter().filter_map(|d| near.checked_sub(*d)),
+                );
+                bases.extend(
+                    [0x4000_0000, 0x5000_0000, 0x2000_0000].iter().filter_map(|d| near.checked_add(*d)),
+                );
+                bases
+                    .into_iter()
+                    .filter(|&b| Patches::allowed(b, AREA_LEN) && b.abs_diff(ret) < REACH - AREA_LEN)
+                    .filter(|&b| !self.areas.iter().any(|a| a.0.abs_diff(b) < AREA_LEN))
+                    .map(Err)
+                    .collect()
+            }
+            Form::Xor(target) => {
+                let at = target.next_multiple_of(SIZE);
+                let taken = self.places.contains_key(&at);
+                let base = at & !(AREA_LEN - 1);
+                if taken || !Patches::allowed(base, AREA_LEN) {
+                    return Vec::new();
+                }
+                match self.areas.iter_mut().find(|a| a.0 == base) {
+                    // Only what the other form will not hand out.
+                    Some((_, Some(used))) if at - base >= *used => {
+                        *used = AREA_LEN;
+                        vec![Ok(at)]
+                    }
+                    Some(_) => Vec::new(),
+                    None => vec![Err(base)],
+                }
+            }
+        }
+    }
+
+    /// Takes a new area into use.
+    pub(crate) fn add_area(&mut self, base: u64) {
+        self.areas.retain(|a| a.0 != base);
+        self.areas.push((base, Some(0)));
+    }
+
+    /// Whether a range of addresses meets an area.
+    pub(crate) fn meets(&self, from: u64, to: u64) -> bool {
+        self.areas.iter().any(|a| a.1.is_some() && a.0 < to && from < a.0 + AREA_LEN)
+    }
+
+    /// Gives up the areas that a range meets; the sites that use them are to be restored first.
+    pub(crate) fn retire(&mut self, from: u64, to: u64) {
+        for a in self.areas.iter_mut().filter(|a| a.0 < to && from < a.0 + AREA_LEN) {
+            a.1 = None;
+        }
+        // What the guest puts there is its own.
+        self.places.retain(|&t, _| !(t < to && from < t + SIZE));
+    }
+
+    /// Areas outside the guest's range.
+    pub(crate) fn has_private_area(&self) -> bool {
+        self.areas.iter().any(|a| a.1.is_some() && a.0 >= REGION)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.areas.is_empty()
+    }
+
+    pub(crate) fn site(&self, ret: u64) -> Option<&Site> {
+        self.sites.get(&ret)
+    }
+
+    pub(crate) fn add_site(&mut self, ret: u64, site: Site) {
+        self.places.insert(site.trampoline, site.at);
+        self.sites.insert(ret, site);
+    }
+
+    /// Takes out the sites whose bytes or whose trampolines lie in a range.
+    pub(crate) fn take_sites(&mut self, from: u64, to: u64) -> Vec<Site> {
+        let inside = |a: u64, len: u64| a < to && from < a + len;
+        let rets: Vec<u64> = self
+            .sites
+            .iter()
+            .filter(|(_, s)| inside(s.at, s.after.len() as u64) || inside(s.trampoline, SIZE))
+            .map(|(ret, _)| *ret)
+            .collect();
+        rets.into_iter().filter_map(|r| self.sites.remove(&r)).collect()
+    }
+
+    /// The site whose trampoline this instruction belongs to. It can be begun again there: a trampoline changes only
+    /// registers that the system call changes too.
+    pub(crate) fn site_of(&self, rip: u64) -> Option<u64> {
+        let (start, site) = self.places.range(..=rip).next_back()?;
+        (rip - start < SIZE).then_some(*site)
+    }
+}
+
+/// The bytes that send a site to its trampoline.
+pub(crate) fn jump(form: &Form, ret: u64, trampoline: u64) -> (u64, Vec<u8>) {
+    match form {
+        Form::Mov => {
+            let at = ret - 7;
+            let distance = trampoline.wrapping_sub(at + 5) as i32;
+            let mut bytes = vec![0xe9];
+            bytes.extend(distance.to_le_bytes());
+            (at, bytes)
+        }
+        Form::Xor(target) => (ret - 4, vec![0xe9, (trampoline - target) as u8]),
+    }
+}
+
+/// The code of a trampoline at `at`.
+pub(crate) fn trampoline(nr: u64, ret: u64, at: u64) -> Vec<u8> {
+    let mut code = Vec::with_capacity(SIZE as usize);
+    let gs = |code: &mut Vec<u8>, opcode: &[u8], offset: usize| {
+        code.push(0x65);
+        code.extend_from_slice(opcode);
+        code.extend((offset as u32).to_le_bytes());
+    };
+    if let Some(i) = FAST.iter().position(|&n| n as u64 == nr) {
+        gs(&mut code, &[0x8b, 0x0c, 0x25], ctl::FAST_VALID); // mov %gs:VALID,%ecx
+        code.extend([0x67, 0xe3, 13]); // jecxz over the answer: flags stay as they are
+        gs(&mut code, &[0x8b, 0x04, 0x25], ctl::FAST + i * 4); // mov %gs:VALUE,%eax
+        code.push(0xe9); // jmp ret
+        let distance = ret.wrapping_sub(at + code.len() as u64 + 4) as i32;
+        code.extend(distance.to_le_bytes());
+    }
+    code.push(0xb8); // mov $nr,%eax
+    code.extend((nr as u32).to_le_bytes());
+    code.extend([0x48, 0xb9]); // movabs $ret,%rcx
+    code.extend(ret.to_le_bytes());
+    gs(&mut code, &[0xff, 0x24, 0x25], ctl::ENTRY); // jmp *%gs:ENTRY
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_told_apart() {
+        let mov = [0x90, 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3, 0];
+        assert_eq!(Patches::form(0x1000, 39, &mov), Some(Form::Mov));
+        assert_eq!(Patches::form(0x1000, 40, &mov), None);
+        let r8d = [0x41, 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3, 0];
+        assert_eq!(Patches::form(0x1000, 39, &r8d), None);
+        let xor = [0, 0, 0, 0, 0x31, 0xc0, 0x0f, 0x05, 0x48, 0x3d];
+        assert_eq!(Patches::form(0x1000, 0, &xor), Some(Form::Xor(0x1001 + 0x4805_0f00)));
+        assert_eq!(Patches::form(0x1000, 1, &xor), None);
+        // The jump whose tail is the code as it stands leads there.
+        let target = 0x1001 + 0x4805_0f00u64;
+        let (at, bytes) = jump(&Form::Xor(target), 0x1000, target + 5);
+        let rel = i32::from_le_bytes([bytes[1], 0x0f, 0x05, 0x48]);
+        assert_eq!((at, (at + 5).wrapping_add_signed(i64::from(rel))), (0xffc, target + 5));
+    }
+
+    #[test]
+    fn trampolines_fit() {
+        for nr in [0, 39, 108, 400] {
+            assert!(trampoline(nr, 0x40_0000, 0x4040_0000).len() as u64 <= SIZE);
+        }
+    }
+
+    #[test]
+    fn places_are_near_and_apart() {
+        let mut p = Patches::new();
+        let ret = 0x40_1000;
+        let Some(Err(base)) = p.place(ret, &Form::Mov).into_iter().next() else { panic!() };
+        assert!(base.abs_diff(ret) < REACH);
+        p.add_area(base);
+        let a = p.place(ret, &Form::Mov)[0];
+        let b = p.place(ret, &Form::Mov)[0];
+        assert!(a.is_ok() && b.is_ok() && a != b);
+        p.retire(base, base + 1);
+        assert!(!p.meets(base, base + AREA_LEN));
+        assert!(p.place(ret, &Form::Mov).iter().all(|r| r.is_err()));
+        // Near the region, the region's own room is first.
+        assert_eq!(p.place(REGION - 0x10_0000, &Form::Mov)[0], Err(TRAMPOLINES));
+    }
+}
