@@ -17,6 +17,7 @@ mod exit;
 mod fdops;
 mod futex;
 mod ids;
+mod inotify;
 mod misc;
 mod mmap;
 mod mount;

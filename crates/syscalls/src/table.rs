@@ -68,6 +68,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("fdops", crate::fdops::ROWS),
     ("futex", crate::futex::ROWS),
     ("ids", crate::ids::ROWS),
+    ("inotify", crate::inotify::ROWS),
     ("misc", crate::misc::ROWS),
     ("mmap", crate::mmap::ROWS),
     ("mount", crate::mount::ROWS),

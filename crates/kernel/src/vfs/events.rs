@@ -10,25 +10,31 @@ use abi::fs::{
     IN_MODIFY, IN_MOVE_SELF, IN_MOVED_FROM, IN_MOVED_TO, IN_OPEN,
 };
 
-use super::{dentry::Dentry, file::File, inode::Inode};
+use super::{dentry::Dentry, file::File, inode::Inode, notify};
 
 fn dir_bit(is_dir: bool) -> u32 {
     if is_dir { IN_ISDIR } else { 0 }
 }
 
 fn tell(dentry: &Dentry, mask: u32, cookie: u32, name: Option<&[u8]>) {
-    if let Some(i) = dentry.inode_ref() {
+    if notify::any()
+        && let Some(i) = dentry.inode_ref()
+    {
         i.common().watches.event(mask, cookie, name);
     }
 }
 
 /// An event of a file, told to its own watches and, with its name, to those of its directory.
 fn both(dentry: &Dentry, mask: u32) {
+    if !notify::any() {
+        return;
+    }
     let Some(inode) = dentry.inode_ref() else { return };
     let mask = mask | dir_bit(inode.dir().is_some());
     let (name, parent) = dentry.place();
     if let Some(p) = parent {
-        tell(&p, mask, 0, Some(&name));
+        let unlinked = if dentry.is_removed() { notify::UNLINKED } else { 0 };
+        tell(&p, mask | unlinked, 0, Some(&name));
     }
     inode.common().watches.event(mask, 0, None);
 }
@@ -41,7 +47,7 @@ pub(super) fn created(dir: &Dentry, name: &[u8], is_dir: bool) {
 /// A name is gone from `dir`; `last` if it was the last one of its inode.
 pub(super) fn deleted(dir: &Dentry, name: &[u8], inode: &dyn Inode, last: bool) {
     let is_dir = inode.dir().is_some();
-    inode.common().watches.event(if last { IN_DELETE_SELF } else { IN_ATTRIB }, 0, None);
+    lost_name(inode, last);
     tell(dir, IN_DELETE | dir_bit(is_dir), 0, Some(name));
 }
 
@@ -82,5 +88,16 @@ pub fn modified(file: &File) {
 
 /// A rename took an inode's name.
 pub(super) fn replaced(inode: &dyn Inode, last: bool) {
-    inode.common().watches.event(if last { IN_DELETE_SELF } else { IN_ATTRIB }, 0, None);
+    lost_name(inode, last);
+}
+
+/// An inode has a name less: of all but directories the link count is an attribute.
+fn lost_name(inode: &dyn Inode, last: bool) {
+    let watches = &inode.common().watches;
+    if inode.dir().is_none() {
+        watches.event(IN_ATTRIB, 0, None);
+    }
+    if last {
+        watches.event(IN_DELETE_SELF, 0, None);
+    }
 }
