@@ -72,6 +72,14 @@ fn bash(lab: &Lab, place: Place) -> Result<Terminal> {
     Ok(terminal)
 }
 
+/// Types a command that stays, and waits until it is running.
+fn begin(t: &mut Terminal, command: &str) -> Result<()> {
+    t.type_text(&format!("clear; echo be''gun; {command}\r"))?;
+    t.until("the beginning", |s| s.lines().any(|l| l.trim() == "begun" || l.trim() == "y"))?;
+    thread::sleep(Duration::from_millis(300));
+    Ok(())
+}
+
 fn prompt(lab: &Lab, place: Place) -> Result<()> {
     let mut t = bash(lab, place)?;
     t.command("echo $((6 * 7))", "42")?;
@@ -89,8 +97,7 @@ fn dash(lab: &Lab, place: Place) -> Result<()> {
     let mut t = start(lab, place, &["dash", "-i"])?;
     t.expect("ready>")?;
     t.command("echo $((6 * 7))", "42")?;
-    t.type_text("sleep 100\r")?;
-    thread::sleep(Duration::from_millis(300));
+    begin(&mut t, "sleep 100")?;
     t.type_text("\x03")?;
     t.expect_prompt()?;
     t.command("echo code $?", "code 130")?;
@@ -105,8 +112,7 @@ fn interrupt(lab: &Lab, place: Place) -> Result<()> {
             .iter()
             .enumerate()
     {
-        t.type_text(&format!("clear; {program}\r"))?;
-        thread::sleep(Duration::from_millis(400));
+        begin(&mut t, program)?;
         t.type_text("\x03")?;
         t.expect_prompt()?;
         t.command(&format!("echo status {n} $?"), &format!("status {n} 130"))?;
@@ -122,13 +128,11 @@ fn interrupt(lab: &Lab, place: Place) -> Result<()> {
 
 fn suspend(lab: &Lab, place: Place) -> Result<()> {
     let mut t = bash(lab, place)?;
-    t.type_text("sleep 100\r")?;
-    thread::sleep(Duration::from_millis(300));
+    begin(&mut t, "sleep 100")?;
     t.type_text("\x1a")?;
     t.expect("Stopped")?;
     t.command("clear; jobs | wc -l", "1")?;
-    t.type_text("cat\r")?;
-    thread::sleep(Duration::from_millis(300));
+    begin(&mut t, "cat")?;
     t.type_text("\x1a")?;
     t.expect("Stopped")?;
     t.type_text("clear; fg\r")?;
@@ -164,13 +168,13 @@ fn background(lab: &Lab, place: Place) -> Result<()> {
 
 fn quit_and_end_of_file(lab: &Lab, place: Place) -> Result<()> {
     let mut t = bash(lab, place)?;
-    t.type_text("ulimit -c 0; sleep 100\r")?;
-    thread::sleep(Duration::from_millis(300));
+    begin(&mut t, "ulimit -c 0; sleep 100")?;
     t.type_text("\x1c")?;
     t.expect("Quit")?;
     t.expect_prompt()?;
     t.command("echo code $?", "code 131")?;
-    t.type_text("clear; wc -c\rabc\r")?;
+    begin(&mut t, "wc -c")?;
+    t.type_text("abc\r")?;
     thread::sleep(Duration::from_millis(100));
     t.type_text("\x04")?;
     t.expect_line("4")?;
@@ -188,8 +192,7 @@ fn line_editing(lab: &Lab, place: Place) -> Result<()> {
     t.expect_line("a-long-name")?;
     t.type_text("clear\r")?;
     // Canonical mode, edited by the line discipline.
-    t.type_text("cat\r")?;
-    thread::sleep(Duration::from_millis(200));
+    begin(&mut t, "cat")?;
     t.type_text("one twx\x7fo three\x17four\r")?;
     t.until("the edited line twice", |s| s.lines().filter(|l| l.trim() == "one two four").count() == 2)?;
     t.type_text("gone\x15kept\r")?;
@@ -233,8 +236,7 @@ fn much_output(lab: &Lab, place: Place) -> Result<()> {
         ensure!(written.contains(&format!("\n{n}\r\n")), "line {n} is missing");
     }
     // Stopped by ^S, let go by ^Q, ended by ^C.
-    t.type_text("clear; yes\r")?;
-    thread::sleep(Duration::from_millis(300));
+    begin(&mut t, "yes")?;
     t.type_text("\x03")?;
     t.expect_prompt()?;
     t.command("clear; echo over", "over")?;
@@ -331,12 +333,11 @@ fn top(lab: &Lab, place: Place) -> Result<()> {
 fn tmux(lab: &Lab, place: Place) -> Result<()> {
     let mut t = bash(lab, place)?;
     t.type_text("export TMUX_TMPDIR=$PWD SHELL=/bin/sh; tmux -f /dev/null new 'PS1=\"pane1 \" sh -i'\r")?;
-    t.expect("pane1")?;
-    t.type_text("echo in $((1 + 1))-nd\r")?;
-    t.expect_line("in 2-nd")?;
+    t.expect_line("pane1")?;
+    t.command("echo in $((1 + 1))-nd", "in 2-nd")?;
     // A second pane below, by command and by key.
     t.type_text("tmux split-window 'PS1=\"pane2 \" sh -i'\r")?;
-    t.expect("pane2")?;
+    t.expect_line("pane2")?;
     t.until("a border", |s| s.contains("────") || s.contains("----"))?;
     t.command("echo size $(stty size)", "size 11 80")?;
     t.type_text("\x02o")?;
@@ -344,11 +345,12 @@ fn tmux(lab: &Lab, place: Place) -> Result<()> {
     t.expect_line("back up")?;
     t.type_text("\x02d")?;
     t.expect("[detached")?;
+    t.expect_prompt()?;
     t.command("clear; tmux ls | wc -l", "1")?;
     t.type_text("tmux attach\r")?;
     t.expect_line("back up")?;
     t.type_text("tmux kill-server\r")?;
-    t.expect("ready>")?;
+    t.expect_prompt()?;
     t.command("clear; tmux ls 2>&1 | grep -c 'no server'", "1")?;
     t.type_text("exit\r")?;
     t.finish(0)
@@ -381,8 +383,7 @@ fn bare_umlaut(lab: &Lab, place: Place) -> Result<()> {
     t.expect_line(&scratch.to_string_lossy())?;
     t.command("rm mine; ls | wc -l; clear; ls | wc -l", "0")?;
     t.command("clear; echo $TERM $LANG", "xterm-256color C.UTF-8")?;
-    t.type_text("sleep 100\r")?;
-    thread::sleep(Duration::from_millis(300));
+    begin(&mut t, "sleep 100")?;
     t.type_text("\x03")?;
     t.command("clear; echo still $?", "still 130")?;
     t.type_text("exit 7\r")?;
