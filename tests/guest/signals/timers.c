@@ -183,7 +183,7 @@ TEST(thread_directed)
 	CHECK_EQ(handled_by, getpid());
 	stop = 1;
 	CHECK_EQ(pthread_join(thread, NULL), 0);
-	CHECK_ERR(syscall(SYS_tgkill, getpid(), thread_id, 0), ESRCH);
+	EVENTUALLY(syscall(SYS_tgkill, getpid(), thread_id, 0) == -1 && errno == ESRCH);
 }
 
 static void *spin(void *unused)
