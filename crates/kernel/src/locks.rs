@@ -36,6 +36,8 @@ pub const MM: Rank = Rank::nesting(70, "mm");
 pub const PAGE_CACHE: Rank = Rank::nesting(74, "page cache");
 pub const PROCESS_TIMERS: Rank = Rank::nesting(78, "timers of a process");
 pub const TIMERS: Rank = Rank::new(80, "timers");
+/// Which table of signal actions a process has; the table's own lock is a leaf below it.
+pub const SIGNAL_ACTIONS: Rank = Rank::new(98, "signal actions");
 /// Locks under which nothing else is ever taken.
 pub const LEAF: Rank = Rank::new(100, "leaf");
 /// Ready lists of epoll: taken inside wakes, whatever is held there.

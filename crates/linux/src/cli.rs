@@ -71,7 +71,11 @@ pub fn parse_size(s: &str) -> Result<u64, String> {
     };
     let n: u64 = num.parse().map_err(|_| format!("`{s}` is not a size (like 512M)"))?;
     let bytes = n.checked_mul(1 << shift).ok_or_else(|| format!("`{s}` is too large"))?;
-    if bytes < 16 << 20 { Err(format!("`{s}` is too small: a machine needs at least 16M")) } else { Ok(bytes) }
+    if bytes < 16 << 20 {
+        Err(format!("`{s}` is too small: a machine needs at least 16M"))
+    } else {
+        Ok(bytes)
+    }
 }
 
 fn parse_env(s: &str) -> Result<(String, String), String> {
@@ -113,8 +117,10 @@ mod tests {
 
     #[test]
     fn binds_and_commands() {
-        let cli =
-            Cli::try_parse_from(["umlaut", "run", "--bind", "/a:/b:ro", "--env", "X=1", "--", "sh", "-c", "ls -l"]).unwrap();
+        let cli = Cli::try_parse_from([
+            "umlaut", "run", "--bind", "/a:/b:ro", "--env", "X=1", "--", "sh", "-c", "ls -l",
+        ])
+        .unwrap();
         let Some(Command::Run(r)) = cli.command else { panic!("no run") };
         assert_eq!(r.bind, [Bind { host: "/a".into(), guest: "/b".into(), read_only: true }]);
         assert_eq!(r.env, [("X".to_string(), "1".to_string())]);

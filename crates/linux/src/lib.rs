@@ -3,4 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod machine;
+pub mod modules;
+pub mod umid;
+pub mod uml;
 pub mod users;

@@ -90,6 +90,7 @@ pub struct Limits {
 impl Limits {
     /// Those of a task.
     pub fn of(task: &Task) -> Limits {
+        let may_lock = task.cred().has(abi::cap::CAP_IPC_LOCK);
         let l = task.process.rlimits.lock();
         let soft = |r: u32| l[r as usize].0;
         Limits {
@@ -97,7 +98,7 @@ impl Limits {
             data: soft(abi::sched::RLIMIT_DATA),
             stack: soft(abi::sched::RLIMIT_STACK),
             locked: soft(abi::sched::RLIMIT_MEMLOCK),
-            may_lock: task.cred().has(abi::cap::CAP_IPC_LOCK),
+            may_lock,
         }
     }
     /// None.

@@ -166,7 +166,7 @@ impl Process {
                 },
             ),
             signals: Mutex::new(locks::TASK, ProcessSignals::default()),
-            actions: RwLock::new(locks::LEAF, actions),
+            actions: RwLock::new(locks::SIGNAL_ACTIONS, actions),
             rlimits: Mutex::new(locks::LEAF, rlimits),
             child_wait: WaitQueue::new(),
             stop_wait: WaitQueue::new(),

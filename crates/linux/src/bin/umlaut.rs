@@ -1,2 +1,106 @@
-//! placeholder
-fn main() {}
+//! `umlaut`: a Linux machine that is an ordinary program.
+#![forbid(unsafe_code)]
+
+use std::{
+    env,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    process::exit,
+};
+
+use clap::Parser;
+use kernel::{machine::End, task::init::InitKind};
+use umlaut_machine::{
+    cli::{Cli, Command, RunArgs},
+    machine::{Failure, Root, Setup, Stdio, open_host, run},
+    modules::HostMounts,
+};
+
+/// Variables of the user's own that a shell over his own files gets.
+const CARRIED: &[&str] =
+    &["TERM", "PATH", "HOME", "LANG", "COLORTERM", "EDITOR", "PAGER", "TZ", "SHELL", "USER", "LOGNAME"];
+
+fn main() {
+    host_linux::signals::block();
+    let cli = Cli::parse();
+    if cli.compat_table {
+        print!("{}", syscalls::table::compat_table());
+        return;
+    }
+    let (args, shell) = match cli.command {
+        Some(Command::Run(args)) => (args, false),
+        None => (RunArgs { user: "0".into(), ..RunArgs::default() }, true),
+    };
+    match start(args, shell) {
+        Ok(status) => exit(status),
+        Err(f) => {
+            eprintln!("umlaut: {}", f.line);
+            exit(f.status);
+        }
+    }
+}
+
+fn start(args: RunArgs, shell: bool) -> Result<i32, Failure> {
+    let own_tree = args.root.is_none();
+    let mut env: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (k, v) in env::vars_os() {
+        let name = k.to_string_lossy();
+        let carried = CARRIED.contains(&&*name) || name.starts_with("LC_");
+        // Another tree has its own users, programs and shells: only what describes the terminal and language is kept.
+        let fits = own_tree || !matches!(&*name, "PATH" | "HOME" | "SHELL" | "USER" | "LOGNAME");
+        if carried && fits {
+            env.push((k.into_vec(), v.into_vec()));
+        }
+    }
+    let who = env.iter().position(|e| e.0 == b"USER");
+    if own_tree && args.user == "0" && who.is_some() {
+        // Inside he is root.
+        env.retain(|e| e.0 != b"USER" && e.0 != b"LOGNAME");
+    }
+    for (k, v) in &args.env {
+        env.retain(|e| e.0 != k.as_bytes());
+        env.push((k.as_bytes().to_vec(), v.as_bytes().to_vec()));
+    }
+    let cwd = match &args.cwd {
+        Some(d) => d.as_bytes().to_vec(),
+        None if own_tree => env::current_dir().map_or(b"/".to_vec(), |d| d.into_os_string().into_vec()),
+        None => b"/".to_vec(),
+    };
+    let (programs, argv) = if shell {
+        let own = env::var_os("SHELL").map(OsStringExt::into_vec).filter(|s| !s.is_empty());
+        let list: Vec<Vec<u8>> =
+            own.into_iter().chain([b"/bin/bash".to_vec(), b"/bin/sh".to_vec()]).collect();
+        (list, Vec::new())
+    } else {
+        let argv: Vec<Vec<u8>> = args.cmd.iter().map(|a| a.as_bytes().to_vec()).collect();
+        (argv[..1].to_vec(), argv)
+    };
+    let host = open_host(args.cpus)?;
+    let setup = Setup {
+        root: Root::Overlay(args.root.unwrap_or_else(|| "/".into())),
+        read_only: false,
+        host_mounts: HostMounts::Never,
+        binds: args.bind,
+        mounts: true,
+        init: InitKind::Builtin,
+        programs,
+        search_path: true,
+        args: argv,
+        env,
+        cwd,
+        user: Some(args.user),
+        memory: args.mem,
+        cpus: args.cpus,
+        hostname: "umlaut".into(),
+        cmdline: "umlaut".into(),
+        stdio: Stdio::Inherited,
+        consoles: Vec::new(),
+        console: (false, 0),
+        log_level: 0,
+    };
+    let outcome = run(host, setup)?;
+    Ok(match outcome.end {
+        End::InitExited(status) => status,
+        End::PowerOff | End::Halt | End::Restart => outcome.exit_code,
+        End::Panic => 134,
+    })
+}

@@ -1,0 +1,139 @@
+//! From UML's command line to a [`Setup`]: the `linux` program without its printing and exiting.
+
+use std::sync::Arc;
+
+use cmdline::{Channel as Spec, Config, LineConfig as LineSpec};
+use drv_console::{Channel, LineConfig};
+use hal::Host;
+use host_linux::LinuxHost;
+use kernel::task::init::InitKind;
+
+use crate::{
+    machine::{Failure, Root, Setup, Stdio},
+    modules::HostMounts,
+};
+
+/// Refuses what is asked for and has no device yet, with one line that names the option.
+pub fn refuse_unbuilt(c: &Config, args: &[Vec<u8>]) -> Result<(), Failure> {
+    let no = |option: String, what: &str| Err(Failure::new(format!("{option}: {what} not built yet")));
+    if let Some(u) = c.ubd.first() {
+        return no(format!("ubd{}=", u.unit), "block devices are");
+    }
+    if let Some(e) = c.eth.first() {
+        return no(format!("eth{}=", e.unit), "network cards are");
+    }
+    if let Some(v) = c.vec.first() {
+        return no(format!("vec{}:", v.unit), "network cards are");
+    }
+    if c.initrd.is_some() {
+        return no("initrd=".into(), "initial RAM disks are");
+    }
+    if c.mconsole_notify.is_some() {
+        return no("mconsole=notify:".into(), "the management console is");
+    }
+    for a in args {
+        let text = String::from_utf8_lossy(a);
+        let Some((name, value)) = text.split_once('=') else { continue };
+        let line = name.strip_prefix("con").or_else(|| name.strip_prefix("ssl"));
+        if line.is_some_and(|n| n.chars().all(|c| c.is_ascii_digit())) {
+            for (word, what) in [("xterm", "terminal windows are"), ("port", "TCP channels are")] {
+                if value.split(',').any(|half| half.starts_with(word)) {
+                    return no(format!("{name}={value}"), what);
+                }
+            }
+        }
+    }
+    if c.rootfstype.as_deref().is_some_and(|t| t != "hostfs") {
+        let t = c.rootfstype.clone().unwrap_or_default();
+        return Err(Failure::new(format!("rootfstype={t}: only hostfs can be the root yet")));
+    }
+    Ok(())
+}
+
+fn channel(host: &Arc<LinuxHost>, name: &str, spec: &Spec) -> Result<Channel, Failure> {
+    Ok(match spec {
+        Spec::Fd(n) => {
+            let s = host.stream(*n).map_err(|e| Failure::new(format!("{name}=fd:{n}: {e}")))?;
+            Channel::Stream(s)
+        }
+        Spec::Null => Channel::Null,
+        Spec::Pts => Channel::Pts,
+        Spec::Tty(path) => {
+            let shown = String::from_utf8_lossy(path).into_owned();
+            let s = host
+                .streams()
+                .terminal(path)
+                .map_err(|e| Failure::new(format!("{name}=tty:{shown}: {e}")))?;
+            Channel::Stream(s)
+        }
+        // Refused when asked for; as a default they are lines that do not exist.
+        Spec::Port(_) | Spec::Xterm => Channel::None,
+    })
+}
+
+fn lines(host: &Arc<LinuxHost>, c: &Config) -> Result<Vec<LineConfig>, Failure> {
+    let mut out = Vec::new();
+    for (serial, all) in [(false, &c.con), (true, &c.ssl)] {
+        for n in 0..all.count() {
+            let name = format!("{}{n}", if serial { "ssl" } else { "con" });
+            let (input, output) = match all.get(n) {
+                LineSpec::None => continue,
+                LineSpec::Both(s) => {
+                    let ch = channel(host, &name, s)?;
+                    (ch.clone(), ch)
+                }
+                LineSpec::Pair(i, o) => (channel(host, &name, i)?, channel(host, &name, o)?),
+            };
+            out.push(LineConfig { serial, index: n as u32, input, output });
+        }
+    }
+    Ok(out)
+}
+
+/// The machine that a command line describes.
+pub fn setup(host: &Arc<LinuxHost>, c: &Config) -> Result<Setup, Failure> {
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    let console = match c.consoles.last().map(String::as_str) {
+        Some(n) if n.starts_with("ttyS") => (true, n[4..].parse().unwrap_or(0)),
+        Some(n) if n.starts_with("tty") => (false, n[3..].parse().unwrap_or(0)),
+        _ => (false, 0),
+    };
+    let flags = text(&c.rootflags);
+    let jail = text(&c.hostfs.dir);
+    let path = format!("{jail}/{}", flags.trim_start_matches('/'));
+    let split = |e: &Vec<u8>| {
+        let at = e.iter().position(|b| *b == b'=').unwrap_or(e.len());
+        (e[..at].to_vec(), e.get(at + 1..).unwrap_or_default().to_vec())
+    };
+    let programs = match &c.init {
+        Some(p) => vec![p.clone()],
+        None => ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"].map(|p| p.as_bytes().to_vec()).to_vec(),
+    };
+    let mut args = Vec::new();
+    if !c.init_args.is_empty() {
+        args.push(programs[0].clone());
+        args.extend(c.init_args.iter().cloned());
+    }
+    Ok(Setup {
+        root: Root::HostDir { path, append: c.hostfs.append },
+        read_only: !c.root_rw,
+        host_mounts: HostMounts::Below { jail, append: c.hostfs.append },
+        binds: Vec::new(),
+        mounts: false,
+        init: InitKind::Program,
+        programs,
+        search_path: false,
+        args,
+        env: c.init_env.iter().map(split).collect(),
+        cwd: b"/".to_vec(),
+        user: None,
+        memory: Some(c.memory),
+        cpus: c.ncpus,
+        hostname: c.hostname.clone().unwrap_or_else(|| "(none)".into()),
+        cmdline: text(&c.command_line),
+        stdio: Stdio::Console,
+        consoles: lines(host, c)?,
+        console,
+        log_level: c.loglevel.unwrap_or(if c.quiet { 4 } else { 7 }),
+    })
+}
