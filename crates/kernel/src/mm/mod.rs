@@ -28,6 +28,9 @@ pub mod shared;
 mod unmap;
 mod vma;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Weak};
 
 use abi::errno::ENOMEM;

@@ -13,7 +13,7 @@ mod bitmap;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, Weak},
 };
 
@@ -145,15 +145,15 @@ impl Inner {
 
     fn slot(&mut self, parts: &Arc<Parts>, pos: u64) -> Result<(u64, &mut Slot)> {
         let (start, size) = chunk_at(pos);
-        if !self.chunks.contains_key(&start) {
-            let offset = parts.alloc.alloc(size)?;
-            let chunk = Arc::new(Chunk { parts: parts.clone(), offset, size });
-            self.chunks.insert(start, Slot { chunk, present: Bitmap::default() });
-        }
-        match self.chunks.get_mut(&start) {
-            Some(s) => Ok((start, s)),
-            None => Err(abi::errno::ENOMEM),
-        }
+        let slot = match self.chunks.entry(start) {
+            Entry::Occupied(e) => e.into_mut(),
+            Entry::Vacant(e) => {
+                let offset = parts.alloc.alloc(size)?;
+                let chunk = Arc::new(Chunk { parts: parts.clone(), offset, size });
+                e.insert(Slot { chunk, present: Bitmap::default() })
+            }
+        };
+        Ok((start, slot))
     }
 }
 
