@@ -20,8 +20,6 @@ mod file;
 mod inode;
 mod list;
 mod mount;
-#[cfg(test)]
-mod tests;
 
 use std::{
     any::Any,

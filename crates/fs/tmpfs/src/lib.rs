@@ -9,8 +9,6 @@ mod dir;
 mod file;
 mod inode;
 mod options;
-#[cfg(test)]
-mod tests;
 mod xattr;
 
 use std::{
