@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// Something a queue can wake. Called with the queue's lock held: it must not block, nor touch the queue.
+/// Something a queue can wake. It must not block; it may still be called when it was removed from the queue meanwhile.
 pub trait Wake: Send + Sync {
     /// `events` says what happened (POLL* bits; 0 = anything).
     fn wake(&self, events: u32);
@@ -114,7 +114,17 @@ impl WaitQueue {
         if self.len.load(Ordering::SeqCst) == 0 {
             return;
         }
-        for (_, w) in self.entries.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // Outside the lock: whoever is woken on this processor would run at once, and into the lock.
+        let e = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let [(_, only)] = &e[..] {
+            let only = only.clone();
+            drop(e);
+            only.wake(events);
+            return;
+        }
+        let all: Vec<_> = e.iter().map(|(_, w)| w.clone()).collect();
+        drop(e);
+        for w in all {
             w.wake(events);
         }
     }

@@ -28,6 +28,7 @@ pub use force::{force_exception, force_fault, stub_died};
 pub use frame::{alt_stack, set_alt_stack};
 pub use mask::{retarget, set_mask, signals_changed};
 pub use queue::Pending;
+pub(crate) use send::queue_for_process;
 pub use send::{
     send_to_group, send_to_process, send_to_task, sigpipe, try_send_to_process, try_send_to_task,
 };

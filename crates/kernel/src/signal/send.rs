@@ -110,38 +110,45 @@ fn queue_for_task(task: &Task, s: Signal, info: SigInfo) -> Result<()> {
 
 /// Sends to a process. EAGAIN if too many are queued.
 pub fn try_send_to_process(process: &Arc<Process>, info: SigInfo) -> Result<()> {
-    let Some(s) = info.signal() else { return Ok(()) };
+    if let Some(t) = queue_for_process(process, info)? {
+        t.interrupt();
+    }
+    Ok(())
+}
+
+/// Sends to a process but wakes nobody: the thread that is to take the signal must be interrupted
+/// ([`Task::interrupt`]) once no lock is held, lest it run into the lock at once.
+pub(crate) fn queue_for_process(process: &Arc<Process>, info: SigInfo) -> Result<Option<Arc<Task>>> {
+    let Some(s) = info.signal() else { return Ok(None) };
     if at_once(process, s) {
-        return Ok(());
+        return Ok(None);
     }
     let void = is_void(process, s);
     let threads = process.threads();
     let mut shared = process.signals.lock();
     // Ignored now; but where it is blocked the action may still change before it is unblocked.
     if void && !threads.first().is_some_and(|t| t.signals.lock().mask.has(s)) {
-        return Ok(());
+        return Ok(None);
     }
     queue(&mut shared.pending, process, s, info)?;
-    let mut awaiting = None;
-    for t in &threads {
+    let mut chosen = None;
+    for t in threads {
         if t.dying.load(Ordering::Relaxed) {
             continue;
         }
-        let signals = t.signals.lock();
-        if !signals.mask.has(s) {
-            drop(signals);
-            t.post(Work::SIGNAL);
-            awaiting = None;
+        let (open, awaited) = {
+            let signals = t.signals.lock();
+            (!signals.mask.has(s), signals.awaited.has(s))
+        };
+        if open {
+            chosen = t.mark(Work::SIGNAL).then_some(t);
             break;
         }
-        if signals.awaited.has(s) && awaiting.is_none() {
-            awaiting = Some(t);
+        if awaited && chosen.is_none() {
+            chosen = Some(t);
         }
-    }
-    if let Some(t) = awaiting {
-        t.waiter.notify();
     }
     drop(shared);
     process.signal_wait.wake_all(0);
-    Ok(())
+    Ok(chosen)
 }

@@ -7,7 +7,7 @@ use abi::{
     signal::{CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SigFields},
 };
 
-use super::send_to_process;
+use super::queue_for_process;
 use crate::task::{Process, Task, TaskCx, Work, groups, process::JobState};
 
 /// Default action of a stop signal: every thread is to stand. Terminal stops do nothing where nobody could continue it.
@@ -123,9 +123,13 @@ fn notify(task: &Task) {
         utime: ticks(usage.user_ns),
         stime: ticks(usage.system_ns),
     };
+    let mut told = None;
     if parent.action(Signal::SIGCHLD).flags & SA_NOCLDSTOP == 0 {
-        send_to_process(&parent, SigInfo::new(Signal::SIGCHLD, code, fields));
+        told = queue_for_process(&parent, SigInfo::new(Signal::SIGCHLD, code, fields)).unwrap_or(None);
     }
     drop(tree);
+    if let Some(t) = told {
+        t.interrupt();
+    }
     parent.child_wait.wake_all(0);
 }

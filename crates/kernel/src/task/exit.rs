@@ -34,6 +34,9 @@ pub fn exit_group(cx: &mut TaskCx, code: u8) {
     cx.exiting = true;
 }
 
+/// Nanoseconds of life from which the resident set is looked at for `ru_maxrss`.
+const WORTH_SAMPLING: u64 = 10_000_000;
+
 /// Ends the running task: called once, on its own thread, after its run loop.
 pub fn finish(mut cx: TaskCx) {
     let task = cx.task.clone();
@@ -44,7 +47,10 @@ pub fn finish(mut cx: TaskCx) {
     cx.keep_cpu_time();
     let usage = {
         let mut u = task.usage();
-        let (private, shared) = if task.is_leader() { cx.mm.space.resident_bytes() } else { (0, 0) };
+        // Asking the host costs as much as a short life does.
+        let lived = machine.clock.monotonic_ns().saturating_sub(task.start_ns);
+        let (private, shared) =
+            if task.is_leader() && lived > WORTH_SAMPLING { cx.mm.space.resident_bytes() } else { (0, 0) };
         u.max_rss_kib = (private + shared) / 1024;
         u
     };
@@ -149,8 +155,8 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>, zombie: Zombie) {
     }
     let told = notify_parent(&mut tree, pid, &mut gone);
     drop(tree);
-    if let Some(parent) = told {
-        parent.child_wait.wake_all(0);
+    if let Some(t) = told {
+        t.wake();
     }
     process.exit_wait.wake_all(0);
     for node in gone {
@@ -175,8 +181,8 @@ fn give_children_away(machine: &Machine, tree: &mut Relations, pid: Pid, gone: &
         node.exit_signal = Signal::SIGCHLD.raw().cast_unsigned();
         let process = node.process.clone();
         if node.zombie.is_some() {
-            if let Some(p) = notify_parent(tree, child, gone) {
-                p.child_wait.wake_all(0);
+            if let Some(t) = notify_parent(tree, child, gone) {
+                t.wake();
             }
             continue;
         }
@@ -231,26 +237,42 @@ fn exit_info(signo: Signal, pid: Pid, uid: u32, z: &Zombie) -> SigInfo {
     SigInfo::new(signo, code, fields)
 }
 
-/// Sends the exit signal of a zombie to its parent; the parent's queue is then to be woken. A parent that ignores
-/// SIGCHLD reaps at once: the node goes to `gone`.
-fn notify_parent(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) -> Option<Arc<Process>> {
+/// Who is to be woken after an end, when no lock is held.
+struct Told {
+    parent: Arc<Process>,
+    /// The thread that takes the signal.
+    taker: Option<Arc<Task>>,
+}
+
+impl Told {
+    fn wake(self) {
+        if let Some(t) = self.taker {
+            t.interrupt();
+        }
+        self.parent.child_wait.wake_all(0);
+    }
+}
+
+/// Sends the exit signal of a zombie to its parent. A parent that ignores SIGCHLD reaps at once: the node goes to `gone`.
+fn notify_parent(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) -> Option<Told> {
     let node = tree.nodes.get(&pid)?;
     let zombie = node.zombie.clone()?;
     let parent = tree.nodes.get(&node.parent)?.process.clone();
     let signo = Signal::new(node.exit_signal.cast_signed());
     let (uid, mut reap) = (node.uid, false);
+    let mut taker = None;
     if let Some(s) = signo {
         let (ignored, no_wait) =
             if s == Signal::SIGCHLD { signal::child_policy(&parent) } else { (false, false) };
         reap = ignored || no_wait;
         if !ignored {
-            signal::send_to_process(&parent, exit_info(s, pid, uid, &zombie));
+            taker = signal::queue_for_process(&parent, exit_info(s, pid, uid, &zombie)).unwrap_or(None);
         }
     }
     if reap {
         gone.extend(tree.forget(pid));
     }
-    Some(parent)
+    Some(Told { parent, taker })
 }
 
 /// Ends all other threads of the process and waits for them; the caller becomes the leader with its id (execve(2)).

@@ -251,10 +251,14 @@ impl Task {
     }
     /// Posts work and makes the task notice: it leaves its wait, or guest code, and comes to its boundary.
     pub fn post(&self, w: Work) {
-        let old = self.work.fetch_or(w.bits(), Ordering::SeqCst);
-        if old & w.bits() != w.bits() {
+        if self.mark(w) {
             self.interrupt();
         }
+    }
+    /// Posts work without a notice; true if [`Task::interrupt`] must follow.
+    #[must_use]
+    pub(crate) fn mark(&self, w: Work) -> bool {
+        self.work.fetch_or(w.bits(), Ordering::SeqCst) & w.bits() != w.bits()
     }
     /// Takes posted work away.
     pub fn clear_work(&self, w: Work) {
