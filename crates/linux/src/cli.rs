@@ -44,6 +44,9 @@ pub struct RunArgs {
     /// Shows a host directory inside, writable unless `:ro` (repeatable).
     #[arg(long, value_name = "HOST:GUEST[:ro]", value_parser = parse_bind)]
     pub bind: Vec<Bind>,
+    /// Prints every system call with raw arguments on the error output (for debugging).
+    #[arg(long)]
+    pub trace: bool,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub cmd: Vec<std::ffi::OsString>,

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod machine;
 pub mod modules;
+pub mod tracer;
 pub mod umid;
 pub mod uml;
 pub mod users;

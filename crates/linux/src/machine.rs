@@ -13,6 +13,7 @@ use kernel::{
     task::{
         Cred, FsContext, TaskCx,
         init::{InitKind, new_init},
+        run::Dispatch,
     },
     vfs::{self, fdtable::FdTable, inode::FileSystem},
 };
@@ -20,6 +21,7 @@ use kernel::{
 use crate::{
     cli::Bind,
     modules::{self, HostMounts},
+    tracer::Tracer,
     users,
 };
 
@@ -68,6 +70,8 @@ pub struct Setup {
     pub console: (bool, u32),
     /// Kernel messages up to this level go to the console.
     pub log_level: u8,
+    /// Print every system call.
+    pub trace: bool,
 }
 
 /// How a machine ended.
@@ -121,18 +125,20 @@ pub fn run(host: Arc<LinuxHost>, setup: Setup) -> Result<Outcome, Failure> {
         cmdline: setup.cmdline.clone(),
         no_reboot: false,
     };
-    let machine = Machine::new(MachineParts {
-        host: host.clone(),
-        config,
-        dispatch: Arc::new(syscalls::Table::new()),
-        registry,
-    });
+    let table = syscalls::Table::new();
+    let dispatch: Arc<dyn Dispatch> =
+        if setup.trace { Arc::new(Tracer::new(table, host.clone())) } else { Arc::new(table) };
+    let machine = Machine::new(MachineParts { host: host.clone(), config, dispatch, registry });
     let timers = machine.clone();
     host.spawn("timers", Box::new(move || timers.timers.run(&timers.clock)))
         .map_err(|e| Failure::new(format!("cannot start a thread: {}", text(e))))?;
 
     kernel::mm::oom::start(&machine)
         .map_err(|e| Failure::new(format!("cannot start a thread: {}", text(e))))?;
+    if setup.trace {
+        let host = host.clone();
+        machine.log.set_console(Some(Arc::new(move |r| host.report(&r.text))));
+    }
     let result = boot(&host, &machine, &consoles, setup);
     if result.is_ok() {
         wait_for_end(&machine);

@@ -134,6 +134,7 @@ pub fn setup(host: &Arc<LinuxHost>, c: &Config) -> Result<Setup, Failure> {
         stdio: Stdio::Console,
         consoles: lines(host, c)?,
         console,
+        trace: false,
         log_level: c.loglevel.unwrap_or(if c.quiet { 4 } else { 7 }),
     })
 }

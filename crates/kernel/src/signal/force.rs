@@ -53,6 +53,27 @@ pub fn force_exception(cx: &mut TaskCx, e: &Exception) {
         Signal::SIGSEGV | Signal::SIGBUS => e.addr,
         _ => cx.ctx.regs().rip,
     };
+    let (m, r) = (cx.machine().clone(), cx.ctx.regs());
+    let comm = String::from_utf8_lossy(&cx.task.comm.lock()).into_owned();
+    let place = cx.mm.maps().into_iter().find(|v| v.start <= r.rip && r.rip < v.end);
+    let place = place.and_then(|v| {
+        let name = v.file?.path.dentry.name();
+        Some(format!(" in {}+{:x}", String::from_utf8_lossy(&name), r.rip - v.start + v.offset))
+    });
+    m.log.print(
+        6,
+        m.clock.uptime_ns(),
+        format!(
+            "{comm}[{}]: {} at {addr:x} ip {:x} sp {:x} error {:x} trap {}{}",
+            cx.task.tid(),
+            s.name(),
+            r.rip,
+            r.rsp,
+            e.error,
+            e.trapno,
+            place.unwrap_or_default()
+        ),
+    );
     force_fault(cx, s, e.code, addr, e);
 }
 

@@ -154,7 +154,8 @@ fn segments(e: &Elf, bias: u64, vmas: &mut Vec<Vma>, zero: &mut Vec<(u64, u64)>)
             let offset = s.offset & !(PAGE_SIZE - 1);
             vmas.push(private_vma(start, file_pages, prot, Some((&e.object, offset))));
             if s.len > s.file_len && prot.write {
-                zero.push((file_end, file_pages.min(s.end().wrapping_add(bias).max(file_end))));
+                // To the end of the page, as Linux does: loaders hand out what is left of it as fresh memory.
+                zero.push((file_end, file_pages));
             }
         }
         if end > file_pages {

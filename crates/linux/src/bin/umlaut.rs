@@ -96,6 +96,7 @@ fn start(args: RunArgs, shell: bool) -> Result<i32, Failure> {
         consoles: Vec::new(),
         console: (false, 0),
         log_level: 0,
+        trace: args.trace,
     };
     let outcome = run(host, setup)?;
     Ok(match outcome.end {
