@@ -30,9 +30,10 @@ const FLOW: usize = 8;
 /// How long a pause between the frames of a stream may be for them to be carried together.
 const LINGER: Duration = Duration::from_micros(10);
 
-/// When yielding the processor takes longer than this, others are waiting for it: looking for frames would only
+/// When yielding the processor takes longer than this, which no client needs for a batch of frames, others are
+/// waiting for it: looking for frames would only
 /// use up our share, and a sleeper is woken sooner than a yielder gets its next turn.
-const CROWDED: Duration = Duration::from_micros(100);
+const CROWDED: Duration = Duration::from_micros(700);
 
 /// How long to sleep between frames, instead of looking for them, once that was seen.
 const CROWDED_FOR: Duration = Duration::from_millis(20);
