@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use abi::{OpenFlags, errno};
 use drv_console::{Channel, Consoles, LineConfig, StreamFile};
 use hal::{Host, Limits};
-use host_linux::LinuxHost;
+use host_linux::{LinuxHost, signals};
 use kernel::{
     Machine, MachineConfig, MachineParts,
     machine::End,
@@ -105,7 +105,8 @@ pub fn open_host(cpus: Option<u32>) -> Result<Arc<LinuxHost>, Failure> {
 }
 
 /// Starts the machine, waits for its end and cleans up.
-pub fn run(host: Arc<LinuxHost>, setup: Setup) -> Result<Outcome, Failure> {
+pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<Outcome, Failure> {
+    host.signals().start(taken).map_err(|e| Failure::new(format!("cannot take signals: {}", text(e))))?;
     let mut registry = Registry::default();
     modules::register(&mut registry, &setup.host_mounts);
     let mut lines = setup.consoles.clone();

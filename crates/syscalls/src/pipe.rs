@@ -34,10 +34,15 @@ fn pipe2(cx: &mut TaskCx, a: Args) -> Result<u64> {
 fn make(cx: &mut TaskCx, addr: u64, flags: OpenFlags) -> Result<u64> {
     let cloexec = flags.contains(OpenFlags::CLOEXEC);
     let status = flags - OpenFlags::CLOEXEC;
-    let (r, w) = Pipe::new().ends();
+    let pipe = Pipe::new();
+    let (r, w) = pipe.clone().ends();
     let vfs = &cx.machine().vfs;
     let path = vfs.anon_path(cx.machine(), "pipe");
     vfs.own_anon(&path, &cx.task);
+    // Opened again through /proc/PID/fd, the place leads to the same pipe.
+    if let Ok(inode) = path.inode() {
+        *inode.common().fifo.lock() = Some(Arc::downgrade(&pipe));
+    }
     let task = cx.task.clone();
     let open = |ops: Arc<dyn FileOps>, access| File::new(ops, path.clone(), status | access);
     let read = cx.files.install(&task, open(r, OpenFlags::empty()), cloexec)?;

@@ -44,6 +44,8 @@ pub struct Pipe {
     /// Times a reading or writing end was opened (FIFO opens wait for a change).
     reader_opens: AtomicU32,
     writer_opens: AtomicU32,
+    /// A FIFO: opening one end waits for the other. The ends of pipe(2) opened again do not (fifo(7)).
+    named: bool,
     /// Woken on every change.
     read_wait: Arc<WaitQueue>,
     write_wait: Arc<WaitQueue>,
@@ -58,7 +60,12 @@ pub struct PipeEnd {
 
 impl Pipe {
     pub fn new() -> Arc<Pipe> {
+        Pipe::make(false)
+    }
+
+    fn make(named: bool) -> Arc<Pipe> {
         Arc::new(Pipe {
+            named,
             ring: Mutex::new(locks::PIPE, Ring::new(DEFAULT_CAPACITY)),
             readers: AtomicU32::new(0),
             writers: AtomicU32::new(0),
@@ -95,7 +102,7 @@ impl Pipe {
             match slot.as_ref().and_then(std::sync::Weak::upgrade) {
                 Some(p) => p,
                 None => {
-                    let p = Pipe::new();
+                    let p = Pipe::make(true);
                     *slot = Some(Arc::downgrade(&p));
                     p
                 }
@@ -108,7 +115,7 @@ impl Pipe {
         }
         let (r0, w0) = (pipe.reader_opens.load(Ordering::SeqCst), pipe.writer_opens.load(Ordering::SeqCst));
         let end = pipe.clone().end(reads, writes);
-        if !nonblocking && reads != writes {
+        if pipe.named && !nonblocking && reads != writes {
             let there = |count: &AtomicU32, opens: &AtomicU32, seen: u32| {
                 let ok = count.load(Ordering::SeqCst) > 0 || opens.load(Ordering::SeqCst) != seen;
                 ok.then_some(())

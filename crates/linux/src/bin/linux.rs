@@ -19,7 +19,7 @@ use umlaut_machine::{
 const PANIC: i32 = 134;
 
 fn main() {
-    host_linux::signals::block();
+    let taken = host_linux::signals::block();
     let args: Vec<Vec<u8>> = env::args_os().skip(1).map(OsStringExt::into_vec).collect();
     let config = match cmdline::parse(&args) {
         Ok(Request::Help) => return print!("{}", cmdline::help(RELEASE)),
@@ -33,7 +33,7 @@ fn main() {
             exit(1);
         }
     };
-    match boot(&config, &args) {
+    match boot(&config, &args, taken) {
         Ok(o) => match o.end {
             End::PowerOff | End::Halt => exit(o.exit_code),
             End::Restart if config.no_reboot => exit(o.exit_code),
@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-fn boot(config: &Config, args: &[Vec<u8>]) -> Result<Outcome, Failure> {
+fn boot(config: &Config, args: &[Vec<u8>], taken: host_linux::signals::Taken) -> Result<Outcome, Failure> {
     uml::refuse_unbuilt(config, args)?;
     for line in config.problems.iter().chain(&config.without_effect) {
         eprintln!("{line}");
@@ -72,5 +72,5 @@ fn boot(config: &Config, args: &[Vec<u8>]) -> Result<Outcome, Failure> {
     };
     let host = open_host(config.ncpus)?;
     let setup = uml::setup(&host, config)?;
-    run(host, setup)
+    run(host, taken, setup)
 }

@@ -20,7 +20,7 @@ const CARRIED: &[&str] =
     &["TERM", "PATH", "HOME", "LANG", "COLORTERM", "EDITOR", "PAGER", "TZ", "SHELL", "USER", "LOGNAME"];
 
 fn main() {
-    host_linux::signals::block();
+    let taken = host_linux::signals::block();
     let cli = Cli::parse();
     if cli.compat_table {
         print!("{}", syscalls::table::compat_table());
@@ -30,7 +30,7 @@ fn main() {
         Some(Command::Run(args)) => (args, false),
         None => (RunArgs { user: "0".into(), ..RunArgs::default() }, true),
     };
-    match start(args, shell) {
+    match start(args, shell, taken) {
         Ok(status) => exit(status),
         Err(f) => {
             eprintln!("umlaut: {}", f.line);
@@ -39,7 +39,7 @@ fn main() {
     }
 }
 
-fn start(args: RunArgs, shell: bool) -> Result<i32, Failure> {
+fn start(args: RunArgs, shell: bool, taken: host_linux::signals::Taken) -> Result<i32, Failure> {
     let own_tree = args.root.is_none();
     let mut env: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for (k, v) in env::vars_os() {
@@ -98,7 +98,7 @@ fn start(args: RunArgs, shell: bool) -> Result<i32, Failure> {
         log_level: 0,
         trace: args.trace,
     };
-    let outcome = run(host, setup)?;
+    let outcome = run(host, taken, setup)?;
     Ok(match outcome.end {
         End::InitExited(status) => status,
         End::PowerOff | End::Halt | End::Restart => outcome.exit_code,
