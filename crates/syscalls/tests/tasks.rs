@@ -1,5 +1,7 @@
 //! Tasks, signals and waiting on the mock host: guests are scripts of system calls.
 
+#![forbid(unsafe_code)]
+
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
