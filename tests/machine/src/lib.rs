@@ -31,5 +31,23 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     trials.extend(scripts::trials(lab));
     trials.extend(terminal::trials(lab));
     trials.extend(many::trials(lab));
-    trials
+    trials.into_iter().map(known).collect()
+}
+
+/// Reasons by case, from `tests/known_failures.txt`.
+const KNOWN: &str = include_str!("../../known_failures.txt");
+
+/// A case that is known to fail inside is not run there; its reason is printed instead.
+fn known(trial: Trial) -> Trial {
+    let name = trial.name().to_string();
+    let Some((place, case)) = name.split_once("::").filter(|n| n.0 != "host") else { return trial };
+    let reason =
+        KNOWN.lines().filter(|l| !l.starts_with('#')).find_map(|l| l.strip_prefix(case)?.strip_prefix("  "));
+    match reason {
+        Some(reason) => {
+            eprintln!("known failure {place}::{case}: {reason}");
+            Trial::ignorable_test(name, move || Ok(libtest_mimic::Completion::ignored_with(reason)))
+        }
+        None => trial,
+    }
 }

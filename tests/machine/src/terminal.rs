@@ -385,7 +385,7 @@ fn bare_umlaut(lab: &Lab, place: Place) -> Result<()> {
     t.command("clear; echo $TERM $LANG", "xterm-256color C.UTF-8")?;
     begin(&mut t, "sleep 100")?;
     t.type_text("\x03")?;
-    t.command("clear; echo still $?", "still 130")?;
+    t.command("s=$?; clear; echo still $s", "still 130")?;
     t.type_text("exit 7\r")?;
     t.finish(7)?;
     ensure!(std::fs::read_to_string(scratch.join("mine"))? == "my own file", "the host's file is gone");

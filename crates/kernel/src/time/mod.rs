@@ -83,5 +83,5 @@ impl Armed {
 
 /// Expirations of a repeating timer up to `now` (at least 1), when the one at `deadline` is due.
 fn expirations(deadline: u64, interval: u64, now: u64) -> u64 {
-    if interval == 0 { 1 } else { now.saturating_sub(deadline) / interval + 1 }
+    now.saturating_sub(deadline).checked_div(interval).map_or(1, |n| n + 1)
 }

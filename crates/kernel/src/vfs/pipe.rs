@@ -218,11 +218,11 @@ impl FileOps for PipeEnd {
                 break;
             }
             let eof = task.wait_unless(file.nonblocking(), &[&p.read_wait], || {
-                if p.ring.lock().len() > 0 {
+                if !p.ring.lock().is_empty() {
                     Some(false)
                 } else if p.writers.load(Ordering::SeqCst) == 0 {
                     // A writer may have written and gone between the two looks.
-                    Some(p.ring.lock().len() == 0)
+                    Some(p.ring.lock().is_empty())
                 } else {
                     None
                 }

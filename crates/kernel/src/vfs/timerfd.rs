@@ -113,15 +113,18 @@ impl Expiry for Tick {
             if s.deadline == 0 || s.deadline > now_ns {
                 return None;
             }
-            if s.interval == 0 {
-                s.ticks += 1;
-                s.deadline = 0;
-                None
-            } else {
-                let n = 1 + (now_ns - s.deadline) / s.interval;
-                s.ticks = s.ticks.saturating_add(n);
-                s.deadline = s.deadline.saturating_add(n.saturating_mul(s.interval));
-                Some(s.deadline)
+            match (now_ns - s.deadline).checked_div(s.interval) {
+                None => {
+                    s.ticks += 1;
+                    s.deadline = 0;
+                    None
+                }
+                Some(missed) => {
+                    let n = missed + 1;
+                    s.ticks = s.ticks.saturating_add(n);
+                    s.deadline = s.deadline.saturating_add(n.saturating_mul(s.interval));
+                    Some(s.deadline)
+                }
             }
         };
         t.wait.wake_all(PollEvents::IN.bits());
