@@ -108,7 +108,7 @@ fn set_flags(cx: &TaskCx, file: &File, new: OpenFlags) -> Result<u64> {
             return Err(EPERM);
         }
     }
-    let flags = old - OpenFlags::SETFL | new & OpenFlags::SETFL;
+    let flags = (old - OpenFlags::SETFL) | (new & OpenFlags::SETFL);
     file.ops.set_flags(file, flags)?;
     file.set_flags(flags);
     Ok(0)

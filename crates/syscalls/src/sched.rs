@@ -192,7 +192,7 @@ fn setattr(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
     let size = match cx.read_u32(a.u64(1))? as usize {
         0 => SCHED_ATTR_SIZE_VER0,
-        n if n < SCHED_ATTR_SIZE_VER0 || n > 4096 => {
+        n if !(SCHED_ATTR_SIZE_VER0..=4096).contains(&n) => {
             cx.write_u32(a.u64(1), SchedAttr::SIZE as u32)?;
             return Err(E2BIG);
         }
@@ -296,7 +296,8 @@ fn ioprio_set(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let known = match class {
         // No class has no level.
         0 => prio == 0,
-        1 => cx.cred().has(CAP_SYS_ADMIN) || cx.cred().has(CAP_SYS_NICE) || return Err(EPERM),
+        1 if cx.cred().has(CAP_SYS_ADMIN) || cx.cred().has(CAP_SYS_NICE) => true,
+        1 => return Err(EPERM),
         2 | 3 => true,
         _ => false,
     };
@@ -315,7 +316,7 @@ fn ioprio_set(cx: &mut TaskCx, a: Args) -> Result<u64> {
 fn ioprio_get(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let tasks = chosen(cx, a.i32(0), a.i32(1), IOPRIO_KINDS)?;
     // Without a setting the best-effort class at the level of the nice value counts.
-    let shown = |s: &SchedParams| if s.ioprio == 0 { 2 << 13 | (s.nice + 20) / 5 } else { s.ioprio };
+    let shown = |s: &SchedParams| if s.ioprio == 0 { (2 << 13) | ((s.nice + 20) / 5) } else { s.ioprio };
     let best = tasks.iter().map(|t| shown(&t.sched.lock())).min().ok_or(ESRCH)?;
     Ok(u64::from(best.cast_unsigned()))
 }

@@ -90,7 +90,7 @@ pub(crate) fn maps(mm: &Mm, details: bool, root: &Path) -> Vec<u8> {
 fn smaps(mm: &Mm, m: &kernel::mm::MapLine, out: &mut Vec<u8>) {
     let size = (m.end - m.start) >> 10;
     // Residency page by page is the host's to tell; asked for small mappings only.
-    let pages = (m.end - m.start) / abi::PAGE_SIZE as u64;
+    let pages = (m.end - m.start) / abi::PAGE_SIZE;
     let mut rss = 0;
     if pages <= 1 << 16 {
         let mut flags = vec![0; pages as usize];

@@ -132,7 +132,7 @@ impl Node {
             What::NsDir(_) => (12, 0),
             What::Ns { row, .. } => (13, row as u64),
         };
-        (self.tid().unwrap_or(0) as u64) << 32 | a << 24 | (b & 0xff_ffff) + 2
+        ((self.tid().unwrap_or(0) as u64) << 32) | (a << 24) | ((b & 0xff_ffff) + 2)
     }
 }
 

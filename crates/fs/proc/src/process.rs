@@ -14,12 +14,15 @@ use kernel::{
 
 use crate::{memory, text::TextFile};
 
+/// Takes what somebody writes.
+type Store = fn(&Arc<Machine>, &About, &Task, &[u8]) -> Result<()>;
+
 /// One file of /proc/PID.
 pub(crate) struct TaskFile {
     pub(crate) name: &'static str,
     pub(crate) mode: u32,
     make: fn(&Arc<Machine>, &About) -> Result<Vec<u8>>,
-    store: Option<fn(&Arc<Machine>, &About, &Task, &[u8]) -> Result<()>>,
+    store: Option<Store>,
 }
 
 const fn file(name: &'static str, mode: u32, make: fn(&Arc<Machine>, &About) -> Result<Vec<u8>>) -> TaskFile {
@@ -256,7 +259,7 @@ impl About {
     }
 }
 
-const PAGE: u64 = abi::PAGE_SIZE as u64;
+const PAGE: u64 = abi::PAGE_SIZE;
 
 fn stat(m: &Arc<Machine>, a: &About) -> Result<Vec<u8>> {
     let comm = String::from_utf8_lossy(&a.comm()).into_owned();

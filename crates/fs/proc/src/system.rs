@@ -10,12 +10,15 @@ use kernel::{Machine, Result, machine};
 
 use crate::text::number;
 
+/// Takes what somebody writes.
+type Store = fn(&Arc<Machine>, &[u8]) -> Result<()>;
+
 /// One file of /proc itself.
 pub(crate) struct SystemFile {
     pub(crate) name: &'static str,
     pub(crate) mode: u32,
     pub(crate) make: fn(&Arc<Machine>) -> Result<Vec<u8>>,
-    pub(crate) store: Option<fn(&Arc<Machine>, &[u8]) -> Result<()>>,
+    pub(crate) store: Option<Store>,
 }
 
 const fn file(name: &'static str, make: fn(&Arc<Machine>) -> Result<Vec<u8>>) -> SystemFile {

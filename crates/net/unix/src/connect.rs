@@ -82,7 +82,7 @@ pub fn connect(s: &UnixSocket, file: &File, task: &Task, addr: &[u8]) -> Result<
     // The listener wakes its budget's queue when a place in its backlog becomes free.
     let queue = target.budget.wait.clone();
     let result = s.wait(task, &queue, nonblocking, &s.options.send_timeout, || {
-        Some(try_connect(s, &me, &server, &target, &cred).transpose()?)
+        try_connect(s, &me, &server, &target, &cred).transpose()
     });
     drop(me);
     result??;

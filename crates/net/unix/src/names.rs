@@ -26,7 +26,7 @@ use crate::socket::{Kind, UnixSocket};
 /// What a socket is bound to.
 pub enum Name {
     /// The path as it was given to bind(2), and the node made there, kept so that its inode stays.
-    Path(Vec<u8>, Path),
+    Path(Vec<u8>, #[expect(dead_code, reason = "held, not read")] Path),
     Abstract(Vec<u8>),
 }
 
@@ -45,9 +45,12 @@ pub fn encode(name: Option<&Name>) -> Vec<u8> {
     name.map_or_else(|| UnixAddr::Unnamed.encode(), Name::encode)
 }
 
-/// Abstract names in use, by type of socket.
+/// Who has an abstract name, by type of socket.
+type ByName = HashMap<(Kind, Vec<u8>), Weak<UnixSocket>>;
+
+/// Abstract names in use.
 pub struct Abstract {
-    names: Mutex<HashMap<(Kind, Vec<u8>), Weak<UnixSocket>>>,
+    names: Mutex<ByName>,
     next: AtomicU32,
 }
 
