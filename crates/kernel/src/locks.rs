@@ -1,6 +1,7 @@
 //! The order of the kernel's locks: a thread takes them in rising rank (`ksync` checks it in debug builds).
 //!
 //! ```text
+//! epoll in epoll        EPOLL_NEST
 //! exec/mount changes    MOUNTS
 //!   directory changes     DENTRY_DIR   (parent before child; two parents in address order)
 //!     inodes                INODE      (one filesystem above another may nest: overlay over tmpfs)
@@ -19,6 +20,7 @@
 
 use ksync::Rank;
 
+pub const EPOLL_NEST: Rank = Rank::new(5, "epoll nesting");
 pub const MOUNTS: Rank = Rank::new(10, "mounts");
 pub const DENTRY_DIR: Rank = Rank::nesting(20, "dentry directory");
 pub const EPOLL: Rank = Rank::nesting(25, "epoll");

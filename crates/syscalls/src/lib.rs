@@ -33,6 +33,7 @@ mod sched;
 mod signal;
 mod socket;
 mod sockmsg;
+mod splice;
 mod stat;
 mod time;
 mod timer;

@@ -84,6 +84,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("signal", crate::signal::ROWS),
     ("sockmsg", crate::sockmsg::ROWS),
     ("socket", crate::socket::ROWS),
+    ("splice", crate::splice::ROWS),
     ("stat", crate::stat::ROWS),
     ("time", crate::time::ROWS),
     ("timer", crate::timer::ROWS),

@@ -3,14 +3,15 @@
 //! Each watched file has an [`Item`] on the file's wait queues; a wake puts the item on the ready list. Waiting asks the
 //! items of that list, and only those, what they are ready for.
 //!
-//! Lock order: EPOLL (the set), then EPOLL_READY (the list), which is taken inside wakes and is above all else.
+//! Lock order: EPOLL_NEST (while an instance is put into another), EPOLL (the set; a scan of the ready list, under which
+//! files are asked what they are ready for), then EPOLL_READY (the list), which is taken inside wakes and is above all else.
 
 use std::{
     any::Any,
     collections::VecDeque,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -20,6 +21,7 @@ use abi::{
 };
 use ksync::{Mutex, WaitQueue, WaitToken, Wake};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::{
     file::{File, FileOps},
@@ -33,6 +35,11 @@ use crate::{
 
 /// Deepest nesting of epoll files in epoll files.
 const MAX_DEPTH: u32 = 5;
+/// Sets of fewer files are not searched for those that were closed.
+const SWEEP: usize = 64;
+
+/// Held while one instance is put into another, so that two threads cannot close a circle.
+static NEST: Mutex<()> = Mutex::new(locks::EPOLL_NEST, ());
 /// Always reported.
 const ALWAYS: u32 = EPOLLERR | EPOLLHUP;
 /// Bits that say how, not what.
@@ -48,7 +55,8 @@ struct Interest {
 
 /// One watched file.
 struct Item {
-    epoll: Weak<Epoll>,
+    /// Not the instance itself: a wake must never be what drops that, since dropping it takes the queue's lock.
+    ready: Arc<ReadyList>,
     file: Weak<File>,
     interest: Mutex<Interest>,
     queued: AtomicBool,
@@ -61,25 +69,32 @@ impl Item {
         if i.enabled { i.events & !MODES | ALWAYS } else { 0 }
     }
 
-    fn ready_events(&self) -> u32 {
-        let Some(f) = self.file.upgrade() else { return 0 };
-        f.ops.poll(&f).bits() & self.wanted()
+    /// What it is ready for, and the file, which the caller drops when it holds no lock.
+    fn look(&self) -> (u32, Option<Arc<File>>) {
+        let Some(f) = self.file.upgrade() else { return (0, None) };
+        (f.ops.poll(&f).bits() & self.wanted(), Some(f))
     }
 
     fn enqueue(&self) {
-        if let Some(ep) = self.epoll.upgrade()
-            && let Some(me) = self.me.upgrade()
-        {
+        if let Some(me) = self.me.upgrade() {
             if !self.queued.swap(true, Ordering::SeqCst) {
-                ep.ready.lock().push_back(me);
+                self.ready.list.lock().push_back(me);
             }
-            ep.wait.wake_all(PollEvents::IN.bits());
+            self.ready.wait.wake_all(PollEvents::IN.bits());
         }
     }
 }
 
 impl Wake for Item {
     fn wake(&self, events: u32) {
+        // Wakes name the plain bits; the others of a direction come with them.
+        let mut events = events;
+        if events & EPOLLIN != 0 {
+            events |= (PollEvents::RDNORM | PollEvents::RDBAND).bits();
+        }
+        if events & EPOLLOUT != 0 {
+            events |= (PollEvents::WRNORM | PollEvents::WRBAND).bits();
+        }
         // A wake without bits may mean anything.
         if events == 0 || events & self.wanted() != 0 {
             self.enqueue();
@@ -100,12 +115,28 @@ impl Entry {
     }
 }
 
+/// What wakes reach of an instance.
+struct ReadyList {
+    list: Mutex<VecDeque<Arc<Item>>>,
+    wait: Arc<WaitQueue>,
+}
+
 /// An epoll instance.
 pub struct Epoll {
     /// By descriptor and open file.
-    items: Mutex<FxHashMap<(i32, u64), Entry>>,
-    ready: Mutex<VecDeque<Arc<Item>>>,
-    wait: Arc<WaitQueue>,
+    items: Mutex<Items>,
+    ready: Arc<ReadyList>,
+    /// One look through the ready list at a time: others would miss what the first has taken out to look at.
+    scan: Mutex<()>,
+    /// Instances stacked above this one, at most; never shrinks.
+    above: AtomicU32,
+}
+
+#[derive(Default)]
+struct Items {
+    map: FxHashMap<(i32, u64), Entry>,
+    /// Size at which closed files are looked for.
+    sweep_at: usize,
 }
 
 /// One reported event.
@@ -118,9 +149,13 @@ pub struct Ready {
 impl Epoll {
     pub fn new() -> Arc<Epoll> {
         Arc::new(Epoll {
-            items: Mutex::new(locks::EPOLL, FxHashMap::default()),
-            ready: Mutex::new(locks::EPOLL_READY, VecDeque::new()),
-            wait: Arc::new(WaitQueue::new()),
+            items: Mutex::new(locks::EPOLL, Items::default()),
+            scan: Mutex::new(locks::EPOLL, ()),
+            above: AtomicU32::new(0),
+            ready: Arc::new(ReadyList {
+                list: Mutex::new(locks::EPOLL_READY, VecDeque::new()),
+                wait: Arc::new(WaitQueue::new()),
+            }),
         })
     }
 
@@ -130,18 +165,39 @@ impl Epoll {
     }
 
     /// Levels of epoll files below this one; more than [`MAX_DEPTH`], or `target` among them, is ELOOP.
-    fn depth(&self, target: &Epoll, level: u32) -> Result<()> {
+    fn below(&self, target: &Epoll, level: u32) -> Result<u32> {
         if std::ptr::eq(self, target) || level > MAX_DEPTH {
             return Err(ELOOP);
         }
-        let files: Vec<Arc<File>> =
-            self.items.lock().values().filter_map(|e| e.item.file.upgrade()).collect();
-        for f in files {
+        let mut levels = 0;
+        for f in self.nested() {
             if let Ok(below) = Epoll::of(&f) {
-                below.depth(target, level + 1)?;
+                levels = levels.max(1 + below.below(target, level + 1)?);
             }
         }
-        Ok(())
+        Ok(levels)
+    }
+
+    /// Tells this instance and those below how many are above them.
+    fn lower(&self, above: u32) {
+        if self.above.fetch_max(above, Ordering::Relaxed) >= above || above > MAX_DEPTH {
+            return;
+        }
+        for f in self.nested() {
+            if let Ok(below) = Epoll::of(&f) {
+                below.lower(above + 1);
+            }
+        }
+    }
+
+    /// The epoll files among the watched ones.
+    fn nested(&self) -> Vec<Arc<File>> {
+        let items = self.items.lock();
+        let (inner, others): (Vec<_>, Vec<_>) =
+            items.map.values().filter_map(|e| e.item.file.upgrade()).partition(|f| Epoll::of(f).is_ok());
+        drop(items);
+        drop(others);
+        inner
     }
 
     /// EPOLL_CTL_ADD.
@@ -149,11 +205,17 @@ impl Epoll {
         if !file.ops.can_poll() {
             return Err(EPERM);
         }
-        if let Ok(below) = Epoll::of(file) {
+        let mut nesting = None;
+        if let Ok(inner) = Epoll::of(file) {
             if events & EPOLLEXCLUSIVE != 0 {
                 return Err(EINVAL);
             }
-            below.depth(self, 0)?;
+            nesting = Some(NEST.lock());
+            let above = self.above.load(Ordering::Relaxed) + 1;
+            if above + inner.below(self, 0)? > MAX_DEPTH {
+                return Err(ELOOP);
+            }
+            inner.lower(above);
         }
         if events & EPOLLEXCLUSIVE != 0
             && events & !(EPOLLIN | EPOLLOUT | ALWAYS | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE) != 0
@@ -161,7 +223,7 @@ impl Epoll {
             return Err(EINVAL);
         }
         let item = Arc::new_cyclic(|me| Item {
-            epoll: Arc::downgrade(self),
+            ready: self.ready.clone(),
             file: Arc::downgrade(file),
             interest: Mutex::new(locks::EPOLL_READY, Interest { events, data, enabled: true }),
             queued: AtomicBool::new(false),
@@ -169,10 +231,19 @@ impl Epoll {
         });
         {
             let mut items = self.items.lock();
-            // Files that were closed without EPOLL_CTL_DEL are forgotten here.
-            items.retain(|_, e| e.item.file.strong_count() > 0);
-            if items.contains_key(&(fd, file.id)) {
+            if items.map.contains_key(&(fd, file.id)) {
                 return Err(EEXIST);
+            }
+            // Files that were closed without EPOLL_CTL_DEL are forgotten here.
+            if items.map.len() >= items.sweep_at.max(SWEEP) {
+                items.map.retain(|_, e| {
+                    let there = e.item.file.strong_count() > 0;
+                    if !there {
+                        e.unregister();
+                    }
+                    there
+                });
+                items.sweep_at = items.map.len() * 2;
             }
             let queues = file.ops.poll_queues();
             let places = queues
@@ -182,9 +253,10 @@ impl Epoll {
                     (q, t)
                 })
                 .collect();
-            items.insert((fd, file.id), Entry { item: item.clone(), places });
+            items.map.insert((fd, file.id), Entry { item: item.clone(), places });
         }
-        if item.ready_events() != 0 {
+        drop(nesting);
+        if item.look().0 != 0 {
             item.enqueue();
         }
         Ok(())
@@ -192,7 +264,7 @@ impl Epoll {
 
     /// EPOLL_CTL_MOD.
     pub fn modify(&self, fd: i32, file: &Arc<File>, events: u32, data: u64) -> Result<()> {
-        let item = self.items.lock().get(&(fd, file.id)).map(|e| e.item.clone()).ok_or(ENOENT)?;
+        let item = self.items.lock().map.get(&(fd, file.id)).map(|e| e.item.clone()).ok_or(ENOENT)?;
         {
             let mut i = item.interest.lock();
             if (i.events | events) & EPOLLEXCLUSIVE != 0 {
@@ -200,7 +272,7 @@ impl Epoll {
             }
             *i = Interest { events, data, enabled: true };
         }
-        if item.ready_events() != 0 {
+        if item.look().0 != 0 {
             item.enqueue();
         }
         Ok(())
@@ -208,7 +280,7 @@ impl Epoll {
 
     /// EPOLL_CTL_DEL.
     pub fn delete(&self, fd: i32, file: &Arc<File>) -> Result<()> {
-        let gone = self.items.lock().remove(&(fd, file.id)).ok_or(ENOENT)?;
+        let gone = self.items.lock().map.remove(&(fd, file.id)).ok_or(ENOENT)?;
         gone.unregister();
         gone.item.interest.lock().enabled = false;
         Ok(())
@@ -218,13 +290,17 @@ impl Epoll {
     fn harvest(&self, max: usize) -> Vec<Ready> {
         let mut out = Vec::new();
         let mut again = Vec::new();
+        // Dropped last, with no lock held: ours may be the last reference.
+        let mut files: SmallVec<[Arc<File>; 8]> = SmallVec::new();
+        let scan = self.scan.lock();
         // Each item at most once a call: those that stay ready go behind the others.
-        let mut left = self.ready.lock().len();
+        let mut left = self.ready.list.lock().len();
         while left > 0 && out.len() < max {
             left -= 1;
-            let Some(item) = self.ready.lock().pop_front() else { break };
+            let Some(item) = self.ready.list.lock().pop_front() else { break };
             item.queued.store(false, Ordering::SeqCst);
-            let events = item.ready_events();
+            let (events, file) = item.look();
+            files.extend(file);
             if events == 0 {
                 continue;
             }
@@ -239,9 +315,10 @@ impl Epoll {
         }
         for item in again {
             if !item.queued.swap(true, Ordering::SeqCst) {
-                self.ready.lock().push_back(item);
+                self.ready.list.lock().push_back(item);
             }
         }
+        drop(scan);
         out
     }
 
@@ -253,7 +330,7 @@ impl Epoll {
         }
         let deadline = cx.deadline(timeout_ns);
         let task: &Task = &cx.task;
-        let got = task.wait_on(&[&self.wait], deadline, || {
+        let got = task.wait_on(&[&self.ready.wait], deadline, || {
             let v = self.harvest(max);
             (!v.is_empty()).then_some(v)
         });
@@ -272,15 +349,19 @@ impl FileOps for Epoll {
         true
     }
     fn poll(&self, _: &File) -> PollEvents {
-        let list: Vec<Arc<Item>> = self.ready.lock().iter().cloned().collect();
-        if list.iter().any(|i| i.ready_events() != 0) {
-            PollEvents::IN | PollEvents::RDNORM
-        } else {
-            PollEvents::empty()
-        }
+        let mut files: SmallVec<[Arc<File>; 8]> = SmallVec::new();
+        let scan = self.scan.lock();
+        let list: Vec<Arc<Item>> = self.ready.list.lock().iter().cloned().collect();
+        let ready = list.iter().any(|i| {
+            let (events, file) = i.look();
+            files.extend(file);
+            events != 0
+        });
+        drop(scan);
+        if ready { PollEvents::IN | PollEvents::RDNORM } else { PollEvents::empty() }
     }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
-        vec![self.wait.clone()]
+        vec![self.ready.wait.clone()]
     }
     fn fdinfo(&self, _: &File) -> String {
         let items = self.items.lock();
@@ -288,14 +369,17 @@ impl FileOps for Epoll {
             let i = e.item.interest.lock();
             format!("tfd: {fd:8} events: {:8x} data: {:16x}\n", i.events, i.data)
         };
-        items.iter().map(line).collect()
+        items.map.iter().map(line).collect()
     }
 }
 
 impl Drop for Epoll {
     fn drop(&mut self) {
-        for e in self.items.get_mut().values() {
+        for e in self.items.get_mut().map.values() {
             e.unregister();
         }
+        // Items and the list point at each other.
+        let list = std::mem::take(&mut *self.ready.list.lock());
+        drop(list);
     }
 }

@@ -24,6 +24,7 @@ pub mod poll;
 pub mod rename;
 pub mod rw;
 pub mod signalfd;
+pub mod splice;
 pub mod timerfd;
 
 use std::sync::{

@@ -165,6 +165,59 @@ impl PipeEnd {
     pub fn peek(&self, max: usize) -> Vec<u8> {
         self.pipe.ring.lock().peek(max)
     }
+
+    /// Waits until there are bytes to take; false at the end.
+    pub(super) fn wait_data(&self, task: &Task, nonblocking: bool) -> Result<bool> {
+        let p = &self.pipe;
+        task.wait_unless(nonblocking, &[&p.read_wait], || {
+            let ended = p.writers.load(Ordering::SeqCst) == 0;
+            match p.ring.lock().is_empty() {
+                false => Some(true),
+                true => ended.then_some(false),
+            }
+        })
+    }
+
+    /// Waits until bytes can be put; how many. EPIPE, with its signal, if nobody will read them.
+    pub(super) fn wait_space(&self, task: &Task, nonblocking: bool) -> Result<usize> {
+        let p = &self.pipe;
+        let space = task.wait_unless(nonblocking, &[&p.write_wait], || {
+            if p.readers.load(Ordering::SeqCst) == 0 {
+                return Some(None);
+            }
+            let space = p.ring.lock().space();
+            (space > 0).then_some(Some(space))
+        })?;
+        if space.is_none() {
+            raise_sigpipe(task);
+        }
+        space.ok_or(errno::EPIPE)
+    }
+
+    /// Takes up to `max` bytes.
+    pub(super) fn take(&self, max: usize) -> Vec<u8> {
+        let p = &self.pipe;
+        let mut ring = p.ring.lock();
+        let mut out = vec![0; max.min(ring.len())];
+        let n = ring.pop(&mut out);
+        out.truncate(n);
+        drop(ring);
+        p.write_wait.wake_all(PollEvents::OUT.bits());
+        out
+    }
+
+    /// Puts bytes back in front.
+    pub(super) fn put_back(&self, data: &[u8]) {
+        self.pipe.ring.lock().unpop(data);
+        self.pipe.read_wait.wake_all(PollEvents::IN.bits());
+    }
+
+    /// Appends what fits; how much.
+    pub(super) fn push(&self, data: &[u8]) -> usize {
+        let n = self.pipe.ring.lock().push(data);
+        self.pipe.read_wait.wake_all(PollEvents::IN.bits());
+        n
+    }
 }
 
 impl FileOps for PipeEnd {
