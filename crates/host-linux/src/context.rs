@@ -218,6 +218,7 @@ impl LinuxContext {
         let slot = self.slot();
         slot.set32(ctl::INTERRUPTED, 0);
         slot.set32(ctl::FLAGS, flags);
+        self.engine().placement.before_resume(&self.thread);
         self.thread.resume();
         self.thread.wait()
     }

@@ -23,6 +23,7 @@ use hal::{Errno, Result, errno};
 use crate::{
     host::StartError,
     layout::{self, consts, ctl, reply, state},
+    placement::Placement,
     service::{Op, Service},
     slots::{Slot, Slots},
     stub::{code, filter, zygote},
@@ -47,6 +48,8 @@ pub(crate) struct Stub {
     dead: AtomicU32,
     /// Its guest threads, parked ones included; emptied when it is gone.
     pub(crate) threads: Mutex<Vec<Arc<Thread>>>,
+    /// Processor of its service thread, + 1; 0 if it is free.
+    pub(crate) cpu: AtomicU32,
     /// Exit status, if it ended by itself.
     pub(crate) status: AtomicU32,
 }
@@ -59,6 +62,7 @@ impl Stub {
             gone: RwLock::new(false),
             dead: AtomicU32::new(0),
             threads: Mutex::default(),
+            cpu: AtomicU32::new(0),
             status: AtomicU32::new(0),
         })
     }
@@ -75,6 +79,20 @@ impl Stub {
         match self.dead.load(Acquire) {
             0 => None,
             n => Some((n - 1) as u8),
+        }
+    }
+
+    /// Processor that the service thread is confined to.
+    pub(crate) fn service_cpu(&self) -> Option<usize> {
+        (self.cpu.load(Relaxed) as usize).checked_sub(1)
+    }
+
+    /// Brings the service thread to a processor.
+    pub(crate) fn serve_from(&self, cpu: Option<usize>) {
+        if let Some(cpu) = cpu
+            && self.cpu.swap(cpu as u32 + 1, Relaxed) != cpu as u32 + 1
+        {
+            self.with_pid(|pid| process::set_affinity(pid, &[cpu]));
         }
     }
 
@@ -120,6 +138,7 @@ pub(crate) struct FrameShape {
 pub(crate) struct Engine {
     pub(crate) slots: Arc<Slots>,
     pub(crate) guest_mem: Arc<crate::shared::GuestMem>,
+    pub(crate) placement: Arc<Placement>,
     book: Mutex<Book>,
     settled: Condvar,
     first: OnceLock<(Arc<Stub>, Mutex<Service>)>,
@@ -150,7 +169,7 @@ fn vdso_range() -> Option<(u64, u64, u64)> {
 
 impl Engine {
     /// Makes the memory objects, the keeper and the first stub.
-    pub(crate) fn start() -> core::result::Result<Arc<Engine>, StartError> {
+    pub(crate) fn start(cpus: u32) -> core::result::Result<Arc<Engine>, StartError> {
         let memfd =
             |e: Errno| StartError::new(format!("the host refuses memory objects (memfd_create, mmap): {e}"));
         if memory::auxv(libc::AT_HWCAP2) & 2 == 0 {
@@ -214,6 +233,7 @@ impl Engine {
         let engine = Arc::new(Engine {
             slots,
             guest_mem,
+            placement: Placement::start(cpus),
             book: Mutex::default(),
             settled: Condvar::new(),
             first: OnceLock::new(),
@@ -319,6 +339,7 @@ impl Engine {
 
     /// Ends every stub and waits until they are collected.
     pub(crate) fn close(&self) {
+        self.placement.close();
         self.closed.store(true, SeqCst);
         let mut book = lock(&self.book);
         while !book.closing {
@@ -353,6 +374,9 @@ impl Engine {
         slot.set32(ctl::STATE, state::KERNEL);
         let slot_offset = slot.offset();
         let mut service = Service::new(stub.clone());
+        // The child begins where its maker's service thread runs.
+        parent.stub().serve_from(self.placement.here());
+        stub.cpu.store(parent.stub().cpu.load(Relaxed), Relaxed);
         // What the child does first of all, posted before it is there.
         service.post(&[Thread::clone_op(0)]);
         lock(&self.book).births += 1;
@@ -391,7 +415,9 @@ impl Engine {
             return Err(errno::ENOMEM);
         }
         stub.pid.store(pid, Relaxed);
-        Ok(Arc::new(Thread::new(stub.clone(), slot, 0, tid as i32)))
+        let thread = Arc::new(Thread::new(stub.clone(), slot, 0, tid as i32));
+        thread.inherit_place();
+        Ok(thread)
     }
 
     /// Makes an empty stub.

@@ -47,7 +47,7 @@ impl LinuxHost {
     /// before anything else happens.
     pub fn new(limits: Limits) -> core::result::Result<Arc<LinuxHost>, StartError> {
         process::raise_file_limit();
-        let engine = Engine::start()?;
+        let engine = Engine::start(limits.cpus)?;
         let signals = Arc::new(Signals::default());
         let streams = Streams::new(signals.clone());
         let facts = facts::collect(limits.cpus, 0);

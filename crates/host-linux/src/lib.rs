@@ -13,6 +13,7 @@ mod facts;
 mod file;
 mod host;
 mod layout;
+mod placement;
 mod poller;
 mod service;
 mod shared;

@@ -48,6 +48,10 @@ impl Service {
         Service { stub, seq: 0 }
     }
 
+    pub(crate) fn stub(&self) -> &Arc<Stub> {
+        &self.stub
+    }
+
     /// Hands a batch over without waiting. The one before must have been finished.
     pub(crate) fn post(&mut self, ops: &[Op]) {
         debug_assert!(ops.len() <= request::OPS_MAX);

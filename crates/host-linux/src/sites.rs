@@ -70,7 +70,7 @@ impl LinuxSpace {
                         | libc::MAP_NORESERVE
                         | libc::MAP_FIXED_NOREPLACE;
                     let args = [base, AREA_LEN, prot, flags as u64, u64::from(u32::MAX), 0];
-                    if lock(&self.service).run(&[Op::expecting(libc::SYS_mmap, args, base)]).is_err() {
+                    if self.serve().run(&[Op::expecting(libc::SYS_mmap, args, base)]).is_err() {
                         continue;
                     }
                     patches.add_area(base);

@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     os::unix::fs::FileExt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering::*},
     },
 };
@@ -69,6 +69,13 @@ impl LinuxSpace {
         })
     }
 
+    /// The service thread, brought to the caller's processor.
+    pub(crate) fn serve(&self) -> MutexGuard<'_, Service> {
+        let service = lock(&self.service);
+        self.stub.serve_from(self.engine.placement.here());
+        service
+    }
+
     /// Whether only one thread can be running guest code here.
     pub(crate) fn is_single(&self) -> bool {
         self.threads.load(SeqCst) <= 1
@@ -115,7 +122,7 @@ impl LinuxSpace {
             lock(&self.spare).slots.push(thread);
             Err(e)
         };
-        let mut service = lock(&self.service);
+        let mut service = self.serve();
         let thread = match old {
             Some(thread) => thread,
             None => {
@@ -136,7 +143,10 @@ impl LinuxSpace {
         let started =
             service.run(&[Thread::clone_op(index)]).and_then(|()| process::from_ret(service.result(0)));
         match started {
-            Ok(tid) => thread.set_tid(tid as i32),
+            Ok(tid) => {
+                thread.set_tid(tid as i32);
+                thread.inherit_place();
+            }
             Err(e) => return give_back(thread, e),
         }
         if self.stub.death().is_some() {
@@ -261,7 +271,7 @@ impl LinuxSpace {
 
     /// Runs one operation whose result is a count or an error.
     fn call(&self, nr: i64, args: [u64; 6]) -> Result<u64> {
-        let mut service = lock(&self.service);
+        let mut service = self.serve();
         service.run(&[Op::any(nr, args)])?;
         process::from_ret(service.result(0))
     }
@@ -293,7 +303,7 @@ impl Space for LinuxSpace {
         let bad = ops.iter().try_for_each(|m| self.op(m, &mut out));
         if !out.is_empty() {
             self.release_sites(ops);
-            lock(&self.service).run(&out)?;
+            self.serve().run(&out)?;
         }
         bad
     }
@@ -301,7 +311,7 @@ impl Space for LinuxSpace {
     fn clear(&self) -> Result<()> {
         let mut ops = vec![Op::expecting(libc::SYS_munmap, [0, REGION, 0, 0, 0, 0], 0)];
         ops.extend(self.forget_sites());
-        lock(&self.service).run(&ops)
+        self.serve().run(&ops)
     }
 
     fn range(&self) -> (u64, u64) {
@@ -397,7 +407,7 @@ impl Space for LinuxSpace {
         for piece in out.chunks_mut(reply::BYTES_LEN) {
             let len = piece.len() as u64 * PAGE;
             self.check(addr, len)?;
-            let mut service = lock(&self.service);
+            let mut service = self.serve();
             let to = REPLY + reply::BYTES as u64;
             service.run(&[Op::expecting(libc::SYS_mincore, [addr, len, to, 0, 0, 0], 0)])?;
             service.bytes(piece);

@@ -13,6 +13,7 @@ use hal::errno;
 use crate::{
     engine::Stub,
     layout::{SLOT_LEN, SLOTS, ctl, flag, state},
+    placement::Seat,
     service::Op,
     slots::Slot,
     sys::{futex, process},
@@ -35,6 +36,8 @@ pub(crate) struct Thread {
     pending: AtomicBool,
     /// The host thread ended by itself, which only hostile code makes it do.
     gone: AtomicBool,
+    /// Where it runs.
+    pub(crate) seat: Seat,
 }
 
 impl Thread {
@@ -47,6 +50,7 @@ impl Thread {
             spent: AtomicU64::new(0),
             pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            seat: Seat::new(),
         }
     }
 
@@ -58,6 +62,13 @@ impl Thread {
     /// Address in the stub of this thread's slot.
     pub(crate) fn addr(&self) -> u64 {
         Thread::slot_addr(self.index)
+    }
+
+    /// Notes that the service thread has just made it, and so where it is confined.
+    pub(crate) fn inherit_place(&self) {
+        if let Some(cpu) = self.stub.service_cpu() {
+            self.seat.placed(cpu);
+        }
     }
 
     /// The service thread's call that starts a thread. It waits for its first resumption in stub code.
@@ -86,6 +97,7 @@ impl Thread {
     pub(crate) fn be_born(&self) {
         self.pending.store(false, SeqCst);
         self.spent.store(0, Relaxed);
+        self.seat.clear();
         self.gone.store(false, SeqCst);
         self.state().store(state::KERNEL, SeqCst);
     }
@@ -124,8 +136,49 @@ impl Thread {
         }
     }
 
+    /// Confines the host thread to a processor.
+    pub(crate) fn confine(&self, cpu: usize) {
+        // Its number came through guest memory: only one that is the stub's may be touched.
+        self.seat.placed(cpu);
+        self.stub.with_pid(|pid| {
+            if process::signal_thread(pid, self.tid(), 0).is_ok() {
+                process::set_affinity(self.tid(), &[cpu]);
+            }
+        });
+    }
+
+    /// How long the stub's side spins from its next stop on.
+    pub(crate) fn set_stub_spin(&self, rounds: u32) {
+        self.slot.set32(ctl::SPIN, rounds);
+    }
+
+    /// Time that the host thread ran, and time that it waited for a processor, in nanoseconds.
+    pub(crate) fn schedstat(&self) -> (u64, u64) {
+        let tid = self.tid();
+        let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat"));
+        let text = self.stub.with_pid(read).and_then(|t| t.ok()).unwrap_or_default();
+        let mut numbers = text.split(' ').map(|n| n.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
     /// Waits until the thread stops; the kind of its event, or `None` if it is dead.
     pub(crate) fn wait(&self) -> Option<u32> {
+        let spin = self.seat.spin.load(Relaxed);
+        let stopped = || self.state().load(Acquire) & (state::KERNEL | state::SERVICE) == state::KERNEL;
+        let mut hit = false;
+        for _ in 0..spin {
+            hit = stopped();
+            if hit {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        let event = self.sleep();
+        self.seat.waited(spin != 0, hit);
+        event
+    }
+
+    fn sleep(&self) -> Option<u32> {
         let word = self.state();
         // A wait that ends with the word as a running thread leaves it is what the host does when a thread exits.
         let mut suspicious = false;

@@ -133,9 +133,7 @@ pub(crate) fn process_time_ns(pid: i32) -> u64 {
 
 /// The clock of the calling thread's processor time, which other threads of the process can read.
 pub(crate) fn own_thread_clock() -> i32 {
-    // SAFETY: takes nothing.
-    let tid = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
-    !tid << 3 | 6
+    !own_tid() << 3 | 6
 }
 
 /// Fills the buffer with unpredictable bytes.
@@ -173,6 +171,29 @@ pub(crate) fn allowed_cpus() -> Vec<usize> {
     };
     // SAFETY: looks at bits below the set's size.
     (0..libc::CPU_SETSIZE as usize).filter(|&c| unsafe { libc::CPU_ISSET(c, &set) }).collect()
+}
+
+/// Confines a thread (0: the calling one) to processors.
+pub(crate) fn set_affinity(tid: i32, cpus: &[usize]) {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: an all-zero set is the empty one; members are below its size.
+    unsafe {
+        let set = set.assume_init_mut();
+        cpus.iter().filter(|&&c| c < libc::CPU_SETSIZE as usize).for_each(|&c| libc::CPU_SET(c, set));
+        libc::sched_setaffinity(tid, size_of::<libc::cpu_set_t>(), set);
+    }
+}
+
+/// The processor that the calling thread runs on now.
+pub(crate) fn current_cpu() -> usize {
+    // SAFETY: takes nothing.
+    usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
+}
+
+/// Host thread number of the calling thread.
+pub(crate) fn own_tid() -> i32 {
+    // SAFETY: takes nothing.
+    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
 }
 
 /// The host's error as ours; EIO for numbers that are none.
