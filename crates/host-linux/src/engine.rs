@@ -177,6 +177,9 @@ impl Engine {
                 "the host lacks FSGSBASE (Linux 5.9 on Intel Ivy Bridge, AMD Zen 2 or later)",
             ));
         }
+        // Before anything large is mapped, as the host places mappings downwards from its random base: the first stub is
+        // a copy of this process, and the stack that it starts on must not lie where its own pages go.
+        memory::reserve(layout::REGION, layout::REGION_LEN);
         let minimum = memory::auxv(libc::AT_MINSIGSTKSZ);
         if minimum + 1024 > layout::SLOT_LEN - layout::FRAME_LOWEST as u64 {
             return Err(StartError::new(format!(

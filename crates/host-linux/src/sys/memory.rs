@@ -141,6 +141,22 @@ impl Drop for Window {
     }
 }
 
+/// Keeps `len` bytes at `addr` free of this process's own mappings, for the life of the process. Does nothing where
+/// something stands there already: another machine's reservation, say.
+pub(crate) fn reserve(addr: u64, len: u64) {
+    // SAFETY: MAP_FIXED_NOREPLACE replaces nothing; the new pages can be neither read nor written.
+    unsafe {
+        libc::mmap(
+            addr as *mut libc::c_void,
+            len as usize,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE,
+            -1,
+            0,
+        )
+    };
+}
+
 /// Gives pages of a memory object back; they read as zero afterwards.
 pub(crate) fn punch(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;

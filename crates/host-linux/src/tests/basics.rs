@@ -36,6 +36,24 @@ fn a_system_call_comes_out_and_its_result_goes_in() {
 }
 
 #[test]
+fn nothing_of_this_process_lies_where_stubs_have_their_pages() {
+    let _host = host();
+    let (first, last) = (crate::layout::REGION, crate::layout::REGION + crate::layout::REGION_LEN);
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut reserved = 0;
+    for line in maps.lines() {
+        let mut words = line.split(' ');
+        let (from, to) = words.next().unwrap().split_once('-').unwrap();
+        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        if from < last && first < to {
+            assert!(words.next().unwrap().starts_with("---"), "{line}");
+            reserved += to.min(last) - from.max(first);
+        }
+    }
+    assert_eq!(reserved, last - first);
+}
+
+#[test]
 fn faults_come_out_and_can_be_mended() {
     let host = host();
     let code = Asm::new().mov(RBX, DATA + LEN).raw(&[0x48, 0x8b, 0x03]).call(1).raw(&[0x0f, 0x0b]).build();

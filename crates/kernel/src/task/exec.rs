@@ -158,6 +158,8 @@ fn replace(
 ) -> Result<()> {
     crate::futex::leave_memory(cx);
     empty_space(cx)?;
+    // Before the parent can learn of it, by the end of vfork or by a descriptor that closes: setpgid(2) has refused by then.
+    cx.task.process.state.lock().did_exec = true;
     cx.task.release_vfork();
 
     let mut random = Random::new(cx, true);
@@ -226,7 +228,6 @@ fn settle(cx: &mut TaskCx, new: super::exec_cred::NewCred, comm: Vec<u8>) {
     };
     {
         let mut s = process.state.lock();
-        s.did_exec = true;
         s.dumpable = u8::from(same_ids && !new.secure);
     }
     if new.secure {
