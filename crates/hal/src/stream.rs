@@ -50,6 +50,18 @@ pub trait Stream: Send + Sync {
     /// If this is a regular file: reads and writes at the descriptor's own position never block.
     fn is_regular(&self) -> bool;
     fn stat(&self) -> Result<crate::HostStat>;
+    /// At a position, if this is a regular file; ESPIPE otherwise.
+    fn pread(&self, _buf: &mut [u8], _offset: u64) -> Result<usize> {
+        Err(crate::errno::ESPIPE)
+    }
+    /// At a position (or the end, if it was opened for appending), if this is a regular file; ESPIPE otherwise.
+    fn pwrite(&self, _buf: &[u8], _offset: u64) -> Result<usize> {
+        Err(crate::errno::ESPIPE)
+    }
+    /// Changes the size of a regular file; EINVAL otherwise.
+    fn truncate(&self, _size: u64) -> Result<()> {
+        Err(crate::errno::EINVAL)
+    }
     /// `lseek` on the inherited descriptor (ESPIPE if it cannot).
     fn lseek(&self, offset: i64, whence: u32) -> Result<u64>;
 }

@@ -250,6 +250,27 @@ impl Stream for LinuxStream {
         stat_fd(self.fd.as_fd())
     }
 
+    fn pread(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
+        if self.kind != Kind::Regular {
+            return Err(errno::ESPIPE);
+        }
+        retry(|| io::pread(&self.fd, &mut *buf, offset))
+    }
+
+    fn pwrite(&self, buf: &[u8], offset: u64) -> Result<usize> {
+        if self.kind != Kind::Regular {
+            return Err(errno::ESPIPE);
+        }
+        retry(|| io::pwrite(&self.fd, buf, offset))
+    }
+
+    fn truncate(&self, size: u64) -> Result<()> {
+        if self.kind != Kind::Regular {
+            return Err(errno::EINVAL);
+        }
+        retry(|| fs::ftruncate(&self.fd, size))
+    }
+
     fn lseek(&self, offset: i64, whence: u32) -> Result<u64> {
         let unsigned = || u64::try_from(offset).map_err(|_| errno::EINVAL);
         let to = match whence {

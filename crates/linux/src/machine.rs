@@ -342,8 +342,7 @@ fn open_stdio(host: &Arc<LinuxHost>, cx: &mut TaskCx, how: Stdio) -> kernel::Res
             }
         } else {
             let access = if fd == 0 { OpenFlags::empty() } else { OpenFlags::WRONLY };
-            let kind = if stream.is_regular() { "file" } else { "pipe" };
-            cx.machine().vfs.anon_file(cx.machine(), kind, StreamFile::new(stream), access)
+            cx.machine().vfs.inherited_file(cx.machine(), StreamFile::new(stream), access)?
         };
         cx.files.set(fd, u64::MAX, file, false)?;
     }

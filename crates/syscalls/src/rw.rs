@@ -216,7 +216,8 @@ fn copy_file_range(cx: &mut TaskCx, a: Args) -> Result<u64> {
             _ => return Err(EINVAL),
         }
     }
-    if inode_from.fs().type_name() != inode_to.fs().type_name() {
+    if inode_from.fs().type_name() != inode_to.fs().type_name() || from.ops.is_stream() || to.ops.is_stream()
+    {
         return Err(EXDEV);
     }
     let mut place = |arg: usize| -> Result<Option<u64>> {

@@ -25,6 +25,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("killed_status", killed_status),
         ("streams", streams),
         ("binary_streams", binary_streams),
+        ("files_as_streams", files_as_streams),
         ("closed_input", closed_input),
         ("no_such_command", no_such_command),
         ("not_executable", not_executable),
@@ -74,6 +75,46 @@ fn killed_status(lab: &Lab, place: Place) -> Result<Completion> {
         sh(lab, place, &[], &format!("ulimit -c 0; kill -{name} $$; sleep 5"))?.expect(128 + number)?;
         sh(lab, place, &[], &format!("sh -c 'kill -{name} $$'; exit $?"))?.expect(128 + number)?;
     }
+    Ok(Completion::Completed)
+}
+
+/// Regular files as standard streams: what programs learn of them, and what they do to them, is as on the host.
+fn files_as_streams(lab: &Lab, place: Place) -> Result<Completion> {
+    let script = "stat -Lc '%F %s' /proc/self/fd/0 /proc/self/fd/1; head -n 2; tail -c 7; wc -c; wc -c </dev/stdin; \
+        echo appended >>/dev/stdout; echo said >&2; (exec <&-; cat /dev/null); dd bs=1 skip=3 count=4 2>/dev/null </dev/stdin";
+    let dir = lab.scratch("streams")?;
+    let mut seen = Vec::new();
+    for where_ in [Place::Host, place] {
+        let path = dir.join(format!("{where_:?}"));
+        let numbers: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+        fs::write(dir.join("in"), numbers)?;
+        let open = |mode: &str| {
+            let mut options = fs::OpenOptions::new();
+            options.read(mode == "in").write(mode == "out").create(mode == "out").append(mode == "out");
+            options
+        };
+        let input = open("in").open(dir.join("in"))?;
+        let output = open("out").open(&path)?;
+        let mut command = lab.command(where_, &[], &["/bin/sh", "-c", script]);
+        let status = command
+            .stdin(Stdio::from(input))
+            .stdout(Stdio::from(output.try_clone()?))
+            .stderr(Stdio::from(output))
+            .status()?;
+        ensure!(status.success(), "{where_:?}: {status}");
+        seen.push(fs::read_to_string(path)?);
+    }
+    ensure!(seen[0] == seen[1], "host:\n{}inside:\n{}", seen[0], seen[1]);
+    ensure!(seen[0].contains("regular file 108890") && seen[0].contains("appended"), "{}", seen[0]);
+    // A pipe or a device is opened again as itself.
+    let outcome = sh(
+        lab,
+        place,
+        &[],
+        "echo one >/dev/stdout; echo two >/dev/stderr; cat /dev/stdin | tee /dev/stderr",
+    )?;
+    outcome.expect(0)?;
+    ensure!(outcome.out() == "one\n" && outcome.err() == "two\n", outcome.describe("wrong output"));
     Ok(Completion::Completed)
 }
 

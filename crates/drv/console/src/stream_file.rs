@@ -13,6 +13,8 @@ use kernel::{
     task::Task,
     vfs::{
         file::{File, FileOps},
+        inherited::{Inherited, Seekable},
+        inode::Attr,
         pipe::raise_sigpipe,
         poll::PollEvents,
     },
@@ -61,12 +63,53 @@ impl StreamFile {
     }
 }
 
+impl Inherited for StreamFile {
+    fn attr(&self) -> Result<Attr> {
+        let s = self.stream.stat()?;
+        Ok(Attr {
+            mode: s.mode,
+            nlink: s.nlink,
+            rdev: s.rdev,
+            size: s.size,
+            blocks: s.blocks,
+            blksize: s.blksize,
+            atime: s.atime,
+            mtime: s.mtime,
+            ctime: s.ctime,
+            btime: s.btime,
+            ..Attr::default()
+        })
+    }
+}
+
+impl Seekable for StreamFile {
+    fn seek(&self, offset: i64, whence: u32) -> Result<u64> {
+        self.stream.lseek(offset, whence)
+    }
+    fn read_at(&self, dst: &mut dyn Sink, pos: u64) -> Result<usize> {
+        let mut buf = vec![0; dst.remaining().min(CHUNK)];
+        let n = self.stream.pread(&mut buf, pos)?;
+        if n == 0 { Ok(0) } else { dst.put(&buf[..n]) }
+    }
+    fn write_at(&self, src: &mut dyn Source, pos: u64) -> Result<usize> {
+        let mut buf = vec![0; src.remaining().min(CHUNK)];
+        let n = src.take(&mut buf)?;
+        self.stream.pwrite(&buf[..n], pos)
+    }
+}
+
 impl FileOps for StreamFile {
     fn as_any(&self) -> &dyn Any {
         self
     }
     fn is_stream(&self) -> bool {
         true
+    }
+    fn seekable(&self) -> Option<&dyn Seekable> {
+        self.stream.is_regular().then_some(self)
+    }
+    fn truncate(&self, size: u64) -> Result<()> {
+        self.stream.truncate(size)
     }
     fn read(&self, file: &File, task: &Task, dst: &mut dyn Sink, _: u64) -> Result<usize> {
         let mut buf = vec![0; dst.remaining().min(CHUNK)];

@@ -34,6 +34,11 @@ impl AnonFs {
         Mount::new(fs, Dentry::new_root(root), b"none", 0)
     }
 
+    /// What an inode that outlives its machine stands on.
+    pub(super) fn detached() -> Arc<dyn FileSystem> {
+        Arc::new_cyclic(|me| AnonFs { dev: 0, me: me.clone() })
+    }
+
     fn inode(&self, machine: &Machine, mode: u32) -> Arc<dyn Inode> {
         let now = machine.clock.now();
         let attr = Attr {
@@ -102,7 +107,7 @@ impl Inode for AnonInode {
     fn fs(&self) -> Arc<dyn FileSystem> {
         match self.fs.upgrade() {
             Some(fs) => fs,
-            None => Arc::new_cyclic(|me| AnonFs { dev: 0, me: me.clone() }),
+            None => AnonFs::detached(),
         }
     }
     fn ino(&self) -> u64 {
@@ -133,10 +138,15 @@ impl Inode for AnonInode {
 }
 
 impl super::Vfs {
+    /// The mount of all anonymous files.
+    pub(super) fn anon_mount(&self, machine: &Machine) -> Arc<Mount> {
+        self.anon.get_or_init(|| AnonFs::mount(machine)).clone()
+    }
+
     /// A place for an anonymous file. `name` "pipe" and "socket" give inodes of that type, shown as `pipe:[INO]`; any other
     /// is shown as `anon_inode:NAME` (Linux writes most names in brackets: "[eventfd]").
     pub fn anon_path(&self, machine: &Machine, name: &str) -> Path {
-        let mount = self.anon.get_or_init(|| AnonFs::mount(machine)).clone();
+        let mount = self.anon_mount(machine);
         let mode = match name {
             "pipe" => S_IFIFO | 0o600,
             "socket" => S_IFSOCK | 0o777,

@@ -40,6 +40,10 @@ pub trait FileOps: Any + Send + Sync {
     fn is_stream(&self) -> bool {
         false
     }
+    /// Positions of a stream that has them all the same, elsewhere.
+    fn seekable(&self) -> Option<&dyn super::inherited::Seekable> {
+        None
+    }
     /// Size as seen by O_APPEND and SEEK_END, for files that have one.
     fn size(&self) -> Result<u64> {
         Err(abi::errno::EINVAL)

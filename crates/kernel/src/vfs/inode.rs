@@ -127,6 +127,10 @@ pub trait Inode: Any + Send + Sync {
     fn xattr(&self) -> Option<&dyn XattrOps> {
         None
     }
+    /// The host's file (see [`super::inherited`]): opened by [`Inode::open`] whatever its type.
+    fn is_inherited(&self) -> bool {
+        false
+    }
     /// Extra permission rule beyond owner and mode (hostfs: what the host allows). `mask` is R_OK|W_OK|X_OK.
     fn permission(&self, _cred: &Cred, _mask: u32) -> Result<()> {
         Ok(())

@@ -11,6 +11,7 @@ pub mod eventfd;
 pub mod events;
 pub mod fdtable;
 pub mod file;
+pub mod inherited;
 pub mod inode;
 pub mod lock;
 pub mod mount;

@@ -120,6 +120,7 @@ fn open_inode(task: &Task, cred: &Cred, at: &Path, flags: OpenFlags) -> Result<A
         super::attr::truncate(task, cred, inode, &change)?;
     }
     let ops: Arc<dyn FileOps> = match kind {
+        _ if inode.is_inherited() => inode.clone().open(flags, task)?,
         FileType::Fifo => Pipe::open_fifo(inode, flags, task)?,
         FileType::Char => {
             let rdev = inode.attr()?.rdev;

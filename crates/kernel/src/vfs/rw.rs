@@ -63,6 +63,9 @@ pub fn pread(task: &Task, file: &File, dst: &mut dyn Sink, pos: u64) -> Result<u
     if !file.readable() {
         return Err(EBADF);
     }
+    if let Some(s) = file.ops.seekable() {
+        return s.read_at(dst, pos);
+    }
     if file.ops.is_stream() {
         return Err(ESPIPE);
     }
@@ -171,6 +174,9 @@ pub fn pwrite(task: &Task, file: &File, src: &mut dyn Source, pos: u64, to_end: 
     if !file.writable() {
         return Err(EBADF);
     }
+    if let Some(s) = file.ops.seekable() {
+        return s.write_at(src, pos);
+    }
     if file.ops.is_stream() {
         return Err(ESPIPE);
     }
@@ -191,6 +197,9 @@ pub enum Append {
 pub fn seek(file: &File, offset: i64, whence: u32) -> Result<u64> {
     if file.flags().contains(OpenFlags::PATH) {
         return Err(EBADF);
+    }
+    if let Some(s) = file.ops.seekable() {
+        return s.seek(offset, whence);
     }
     if file.ops.is_stream() {
         return Err(ESPIPE);
