@@ -25,6 +25,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("killed_status", killed_status),
         ("streams", streams),
         ("binary_streams", binary_streams),
+        ("process_one", process_one),
         ("files_as_streams", files_as_streams),
         ("closed_input", closed_input),
         ("no_such_command", no_such_command),
@@ -75,6 +76,16 @@ fn killed_status(lab: &Lab, place: Place) -> Result<Completion> {
         sh(lab, place, &[], &format!("ulimit -c 0; kill -{name} $$; sleep 5"))?.expect(128 + number)?;
         sh(lab, place, &[], &format!("sh -c 'kill -{name} $$'; exit $?"))?.expect(128 + number)?;
     }
+    Ok(Completion::Completed)
+}
+
+/// The kernel's own init is a sleeping process with a name, the program is its child.
+fn process_one(lab: &Lab, place: Place) -> Result<Completion> {
+    let outcome = sh(lab, place, &[], "ps -o pid=,ppid=,stat=,comm= -p 1,$$ | tr -s ' '")?;
+    outcome.expect(0)?;
+    let out = outcome.out();
+    let lines: Vec<&str> = out.lines().map(str::trim).collect();
+    ensure!(lines == ["1 0 Ss init", "2 1 Ss sh"], outcome.describe("wrong processes"));
     Ok(Completion::Completed)
 }
 

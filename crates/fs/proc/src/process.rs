@@ -213,8 +213,14 @@ impl About {
         match (&self.task, &self.zombie) {
             (Some(t), _) => t.comm.lock().clone(),
             (None, Some(z)) => z.comm.clone(),
+            (None, None) if self.is_builtin_init() => b"init".to_vec(),
             (None, None) => Vec::new(),
         }
+    }
+
+    /// The kernel's own process 1, which has no thread and waits for ever.
+    fn is_builtin_init(&self) -> bool {
+        self.task.is_none() && self.zombie.is_none() && self.process.is_init.load(Ordering::Relaxed)
     }
 
     fn mm(&self) -> Option<Arc<kernel::mm::Mm>> {
@@ -238,6 +244,7 @@ impl About {
         let s = self.task.as_ref().map_or(RunState::Zombie, |t| t.run_state());
         let stopped = matches!(self.process.state.lock().job, JobState::Stopped(_));
         match s {
+            _ if self.is_builtin_init() => ('S', "sleeping"),
             RunState::Zombie | RunState::Dead => ('Z', "zombie"),
             _ if stopped => ('T', "stopped"),
             RunState::Stopped => ('T', "stopped"),
