@@ -94,6 +94,8 @@ pub struct HostFs {
     dirs: dirs::Ring,
     /// The host file of the last creation, for the opening that follows it.
     stash: Mutex<Option<(Key, Arc<open::Opened>)>>,
+    /// Buffers of past reads, for the next.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl HostFs {
@@ -118,6 +120,7 @@ impl HostFs {
             devs: Mutex::new(vec![stat.dev]),
             dirs: dirs::Ring::new(DIR_HANDLES),
             stash: Mutex::default(),
+            buffers: Mutex::default(),
         }))
     }
 

@@ -22,6 +22,10 @@ use crate::{HostInode, dirs, lock};
 
 /// Up to here a copy through the kernel's stack is cheaper than asking the host to reach into guest memory.
 const SMALL: usize = 4096;
+/// Up to here a second copy costs no more than the two hand-overs that reaching into guest memory takes.
+const BOUNCE: usize = 64 << 10;
+/// Buffers of that size kept for the next reads.
+const SPARE: usize = 4;
 /// `DT_DIR`.
 const DT_DIR: u8 = 4;
 
@@ -58,14 +62,42 @@ impl RegularFile {
         }
         let mut done = 0;
         while dst.remaining() > 0 {
-            match dst.put_file(file, pos + done as u64, dst.remaining()) {
-                Ok(0) => break,
-                Ok(n) => done += n,
+            let at = pos + done as u64;
+            // What was last seen of the size only chooses the way: programs offer large buffers to small files.
+            let left = usize::try_from(self.inode.size_seen().saturating_sub(at)).unwrap_or(usize::MAX);
+            let moved = if left > BOUNCE && dst.remaining() > BOUNCE {
+                dst.put_file(file, at, dst.remaining().min(left)).map(|n| (n, n == 0))
+            } else {
+                self.bounce(dst, at)
+            };
+            match moved {
+                Ok((n, is_last)) => {
+                    done += n;
+                    if is_last {
+                        break;
+                    }
+                }
                 Err(e) if done == 0 => return Err(e),
                 Err(_) => break,
             }
         }
         Ok(done)
+    }
+
+    /// Reads by a buffer of the kernel's. The bytes moved, and whether the file or the guest's memory ended there.
+    fn bounce(&self, dst: &mut dyn Sink, pos: u64) -> Result<(usize, bool)> {
+        let buffers = &self.inode.fs_ref().buffers;
+        let mut buf = lock(buffers).pop().unwrap_or_else(|| vec![0; BOUNCE]);
+        let want = dst.remaining().min(BOUNCE);
+        let result = self.opened.file.pread(pos, &mut buf[..want]).and_then(|got| match got {
+            0 => Ok((0, true)),
+            _ => dst.put(&buf[..got]).map(|put| (put, put < want)),
+        });
+        let mut spare = lock(buffers);
+        if spare.len() < SPARE {
+            spare.push(buf);
+        }
+        result
     }
 
     pub(crate) fn write_at(&self, src: &mut dyn Source, pos: u64, flags: OpenFlags) -> Result<usize> {
