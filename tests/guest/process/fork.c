@@ -463,4 +463,38 @@ TEST(rlimit_nproc_stops_fork)
 	CHECK_ERR(fork(), EAGAIN);
 }
 
+static volatile sig_atomic_t came;
+
+static void note(int signo)
+{
+	came = signo;
+}
+
+TEST(siblings_end_as_their_maker_does)
+{
+	signal(SIGUSR1, note);
+	signal(SIGCHLD, note);
+	pid_t maker = CHECK_OK(fork());
+	if (maker == 0) {
+		/* The signal asked for would go to a process that did not ask for it. */
+		pid_t sibling = syscall(SYS_clone, CLONE_PARENT | SIGUSR1, 0, NULL, NULL, 0);
+		if (sibling == 0)
+			_exit(getppid() == 1 ? 8 : 7);
+		_exit(sibling > 0 ? 0 : 9);
+	}
+	int codes = 0;
+	for (int i = 0; i < 2; i++) {
+		int status;
+		pid_t pid = waitpid(-1, &status, __WALL);
+		if (pid < 0 && errno == EINTR) {
+			i--;
+			continue;
+		}
+		CHECK(pid > 0 && WIFEXITED(status));
+		codes += WEXITSTATUS(status);
+		CHECK_EQ(came, SIGCHLD);
+	}
+	CHECK_EQ(codes, 7);
+}
+
 TEST_MAIN

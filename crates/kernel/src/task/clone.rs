@@ -203,6 +203,12 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
             p
         }
     };
+    // A sibling tells the common parent as its maker will (clone(2)): nobody chooses what a parent is sent that is not his.
+    let exit_signal = match tree.nodes.get(&me.pid()) {
+        _ if has(CLONE_THREAD) => 0,
+        Some(mine) if has(CLONE_PARENT) => mine.exit_signal,
+        _ => a.exit_signal,
+    };
     let parts = TaskParts {
         tid,
         process: process.clone(),
@@ -214,7 +220,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         cred: cred.clone(),
         signals: TaskSignals { mask, pending: Pending::default(), alt_stack, ..TaskSignals::default() },
         sched,
-        exit_signal: if has(CLONE_THREAD) { 0 } else { a.exit_signal },
+        exit_signal,
     };
     let task = Task::new(parts);
     {
@@ -241,7 +247,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
                 pgid,
                 sid,
                 zombie: None,
-                exit_signal: a.exit_signal,
+                exit_signal,
                 uid: cred.uid,
                 ppid_hooks: Vec::new(),
             },
