@@ -5,6 +5,7 @@
 pub mod error;
 pub mod futex;
 pub mod io;
+pub mod ipc;
 pub mod locks;
 pub mod log;
 pub mod machine;

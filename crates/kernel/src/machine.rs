@@ -9,6 +9,7 @@ use hal::{Host, SharedMem};
 use ksync::{Mutex, RwLock, WaitQueue};
 
 use crate::{
+    ipc::IpcNs,
     locks,
     log::KernelLog,
     mm::{charge::Charge, shared::SharedAlloc},
@@ -61,6 +62,8 @@ pub struct Machine {
     pub timers: Timers,
     pub tree: TaskTree,
     pub vfs: Vfs,
+    /// The first IPC namespace.
+    pub ipc: Arc<IpcNs>,
     pub registry: Registry,
     pub dispatch: Arc<dyn Dispatch>,
     pub log: KernelLog,
@@ -103,6 +106,7 @@ impl Machine {
             timers: Timers::default(),
             tree: TaskTree::default(),
             vfs: Vfs::default(),
+            ipc: IpcNs::new(),
             registry: p.registry,
             dispatch: p.dispatch,
             log: KernelLog::default(),

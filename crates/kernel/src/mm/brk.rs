@@ -50,6 +50,7 @@ impl Mm {
                 flags: VmaFlags::ACCOUNT | i.default_flags,
                 offset: 0,
                 object: None,
+                user: None,
             };
             let (gone, done) = self.enter(&mut i, vma, false);
             if done.is_err() {

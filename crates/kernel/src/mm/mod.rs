@@ -23,6 +23,7 @@ pub mod page_cache;
 mod protect;
 mod query;
 mod ranges;
+mod segments;
 mod remap;
 pub mod shared;
 mod unmap;
@@ -31,7 +32,7 @@ mod vma;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Weak, atomic::AtomicUsize};
 
 use abi::errno::ENOMEM;
 use hal::{HostFile, MapOp, PAGE_SIZE, Space};
@@ -43,7 +44,8 @@ pub use map::MapRequest;
 pub use page_cache::PageCache;
 pub use query::MapLine;
 pub use remap::RemapRequest;
-pub use vma::{Mapped, Source, Totals, Vma, VmaFlags, VmaTree};
+pub use segments::MmUse;
+pub use vma::{MapUser, MapUsers, Mapped, Source, Totals, Vma, VmaFlags, VmaTree};
 
 use self::{charge::Charge, ranges::RangeSet};
 use crate::{
@@ -68,6 +70,10 @@ pub enum MapSource {
 pub trait Mappable: Send + Sync {
     /// What to map. `shared_write`: stores must reach the file. EACCES, ENODEV as mmap(2) says.
     fn map_source(&self, shared_write: bool) -> Result<MapSource>;
+    /// Who counts its mappings.
+    fn users(&self) -> Option<Arc<dyn MapUsers>> {
+        None
+    }
 }
 
 /// Most mappings of one address space (vm.max_map_count).
@@ -156,6 +162,8 @@ pub struct Mm {
     me: Weak<Mm>,
     inner: Mutex<Inner>,
     image: Mutex<Image>,
+    /// Tasks that run in it.
+    tasks: AtomicUsize,
 }
 
 impl Mm {
@@ -182,6 +190,7 @@ impl Mm {
             me: me.clone(),
             inner: Mutex::new(locks::MM, inner),
             image: Mutex::new(locks::LEAF, image),
+            tasks: AtomicUsize::new(0),
         })
     }
 

@@ -217,6 +217,10 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         exit_signal: if has(CLONE_THREAD) { 0 } else { a.exit_signal },
     };
     let task = Task::new(parts);
+    *task.ipc.write() = me.ipc();
+    if has(CLONE_SYSVSEM) {
+        crate::ipc::sem::share_undo(me, &task);
+    }
     {
         let mut s = process.state.lock();
         if s.group_exit.is_some() || s.exec_by.is_some() {

@@ -68,6 +68,9 @@ impl TaskCx {
         self.keep_cpu_time();
         let old = (std::mem::replace(&mut self.ctx, ctx), std::mem::replace(&mut self.mm, mm));
         *self.task.mm.write() = Some(self.mm.clone());
+        let mm_use = crate::mm::MmUse::new(&self.mm, self.task.pid());
+        let before = self.task.mm_use.lock().replace(mm_use);
+        drop(before);
         self.attach_context();
         old
     }

@@ -48,7 +48,8 @@ use crate::{
     error::{ERESTART, Result},
     locks,
     machine::Machine,
-    mm::Mm,
+    ipc::{IpcNs, sem::SemUndo},
+    mm::{Mm, MmUse},
     signal::TaskSignals,
     vfs::fdtable::FdTable,
 };
@@ -96,6 +97,12 @@ pub struct Task {
     /// Shown as the name (prctl PR_SET_NAME, at most 15 bytes).
     pub comm: Mutex<Vec<u8>>,
     pub mm: RwLock<Option<Arc<Mm>>>,
+    /// Counts it among those that run in `mm`.
+    pub(crate) mm_use: Mutex<Option<MmUse>>,
+    /// The IPC namespace.
+    pub ipc: RwLock<Arc<IpcNs>>,
+    /// What semop(2) undoes when the last task that shares it ends.
+    pub(crate) sem_undo: Mutex<Option<Arc<SemUndo>>>,
     pub files: RwLock<Option<Arc<FdTable>>>,
     pub fs: RwLock<Arc<FsContext>>,
     pub cred: RwLock<Arc<Cred>>,
@@ -173,7 +180,11 @@ pub struct TaskParts {
 impl Task {
     pub fn new(p: TaskParts) -> Arc<Task> {
         let start_ns = p.machine.clock.monotonic_ns();
+        let mm_use = p.mm.as_ref().map(|mm| MmUse::new(mm, p.process.pid));
         Arc::new(Task {
+            mm_use: Mutex::new(locks::LEAF, mm_use),
+            ipc: RwLock::new(locks::LEAF, p.machine.ipc.clone()),
+            sem_undo: Mutex::new(locks::LEAF, None),
             tid: AtomicU32::new(p.tid as u32),
             process: p.process,
             machine: p.machine,
@@ -218,6 +229,9 @@ impl Task {
     }
     pub fn fs(&self) -> Arc<FsContext> {
         self.fs.read().clone()
+    }
+    pub fn ipc(&self) -> Arc<IpcNs> {
+        self.ipc.read().clone()
     }
     /// `None` once the task has ended (and for kernel tasks).
     pub fn mm(&self) -> Option<Arc<Mm>> {
