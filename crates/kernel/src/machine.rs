@@ -75,6 +75,9 @@ pub struct Machine {
     pub main_pid: AtomicI32,
     /// Locks that the kernel hands over.
     pub futexes: crate::futex::PiTable,
+    pub load: crate::load::LoadAverage,
+    /// What /proc/sys sets.
+    pub tunables: crate::tunables::Tunables,
     /// Value of /proc/exitcode.
     pub exit_code: AtomicI32,
     end: Mutex<Option<End>>,
@@ -115,6 +118,8 @@ impl Machine {
             memory: Arc::new(Charge::new(p.config.memory)),
             main_pid: AtomicI32::new(0),
             futexes: crate::futex::PiTable::default(),
+            load: crate::load::LoadAverage::default(),
+            tunables: crate::tunables::Tunables::new(p.config.memory),
             exit_code: AtomicI32::new(0),
             end: Mutex::new(locks::LEAF, None),
             end_wait: WaitQueue::new(),

@@ -4,6 +4,7 @@
 //! function that prints it; nothing is stored. Adding a file is adding a row.
 #![forbid(unsafe_code)]
 
+mod devices;
 mod fd;
 mod memory;
 mod mounts;
@@ -11,7 +12,9 @@ mod node;
 mod process;
 mod sysctl;
 mod system;
+mod sysvipc;
 mod text;
+mod tree;
 
 use std::{
     any::Any,

@@ -16,7 +16,11 @@ use kernel::{
     },
 };
 
-use crate::{ProcFs, fd, process, sysctl, system, text::TextFile};
+use crate::{
+    ProcFs, fd, process, sysctl, system,
+    text::TextFile,
+    tree::{self, Place},
+};
 
 /// A place in the tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +28,11 @@ pub(crate) enum What {
     Root,
     /// A row of [`system::FILES`].
     System(usize),
+    /// A directory of such rows.
+    SystemDir {
+        row: usize,
+        depth: usize,
+    },
     /// /proc/self, /proc/thread-self.
     SelfLink {
         thread: bool,
@@ -101,7 +110,11 @@ impl Node {
     fn mode(&self) -> u32 {
         use abi::fs::{S_IFDIR, S_IFLNK, S_IFREG};
         match self.what {
-            What::Root | What::SysDir { .. } | What::Task { .. } | What::Threads(_) => S_IFDIR | 0o555,
+            What::Root
+            | What::SystemDir { .. }
+            | What::SysDir { .. }
+            | What::Task { .. }
+            | What::Threads(_) => S_IFDIR | 0o555,
             What::NsDir(_) => S_IFDIR | 0o511,
             What::Fds { info, .. } => S_IFDIR | if info { 0o555 } else { 0o500 },
             What::System(i) => S_IFREG | system::FILES[i].mode,
@@ -119,6 +132,7 @@ impl Node {
         let (a, b) = match self.what {
             What::Root => return 1,
             What::System(i) => (1, i as u64),
+            What::SystemDir { row, depth } => (14, (row as u64) << 8 | depth as u64),
             What::SelfLink { thread } => (2, u64::from(thread)),
             What::MountsLink => (2, 2),
             What::SysDir { row, depth } => (3, (row as u64) << 8 | depth as u64),
@@ -236,6 +250,17 @@ impl Inode for Node {
     }
 }
 
+fn system_place(p: Place) -> What {
+    match p {
+        Place::Row(i) => What::System(i),
+        Place::Dir { row, depth } => What::SystemDir { row, depth },
+    }
+}
+
+fn system_list(row: usize, depth: usize) -> impl Iterator<Item = (String, What)> {
+    tree::list(&system::paths(), row, depth).into_iter().map(|(n, p)| (n.to_string(), system_place(p)))
+}
+
 fn parse_id(name: &[u8]) -> Option<i32> {
     let text = std::str::from_utf8(name).ok()?;
     let n: i32 = text.parse().ok()?;
@@ -257,9 +282,12 @@ impl Node {
                 b"sys" => Some(What::SysDir { row: 0, depth: 0 }),
                 _ => match parse_id(name) {
                     Some(tid) => process::exists(&m, tid).then_some(What::Task { tid, thread: false }),
-                    None => row(&mut system::FILES.iter().map(|f| f.name)).map(What::System),
+                    None => tree::find(&system::paths(), 0, 0, name).map(system_place),
                 },
             },
+            What::SystemDir { row, depth } => {
+                tree::find(&system::paths(), row, depth, name).map(system_place)
+            }
             What::SysDir { row, depth } => sysctl::find(row, depth, name),
             What::Task { tid, thread } => match name {
                 b"task" if !thread => Some(What::Threads(tid)),
@@ -301,15 +329,14 @@ impl Node {
                     ("sys", What::SysDir { row: 0, depth: 0 }),
                 ];
                 out.extend(fixed.map(|(n, w)| (n.to_string(), w)));
-                out.extend(
-                    system::FILES.iter().enumerate().map(|(i, f)| (f.name.to_string(), What::System(i))),
-                );
+                out.extend(system_list(0, 0));
                 out.extend(
                     process::ids(&m)
                         .into_iter()
                         .map(|tid| (tid.to_string(), What::Task { tid, thread: false })),
                 );
             }
+            What::SystemDir { row, depth } => out.extend(system_list(row, depth)),
             What::SysDir { row, depth } => out.extend(sysctl::list(row, depth)),
             What::Task { tid, thread } => {
                 if !process::exists(&m, tid) {

@@ -139,7 +139,13 @@ impl<T: Object> Table<T> {
     }
 
     /// The object of a key, by the rules of the get calls; `None` if one is to be made.
-    fn look(&self, cred: &Cred, key: i32, flags: u32, fits: impl Fn(&T) -> Result<()>) -> Result<Option<Arc<T>>> {
+    fn look(
+        &self,
+        cred: &Cred,
+        key: i32,
+        flags: u32,
+        fits: impl Fn(&T) -> Result<()>,
+    ) -> Result<Option<Arc<T>>> {
         if key == IPC_PRIVATE {
             return Ok(None);
         }

@@ -12,7 +12,9 @@ use std::{
 use abi::{
     OpenFlags, SigInfo, Signal, Timespec,
     cap::CAP_SYS_RESOURCE,
-    errno::{EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EINVAL, EMFILE, EMSGSIZE, ENAMETOOLONG, ENOENT, ENOSPC, ENOSYS},
+    errno::{
+        EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EINVAL, EMFILE, EMSGSIZE, ENAMETOOLONG, ENOENT, ENOSPC, ENOSYS,
+    },
     fs::{R_OK, W_OK, X_OK},
     ipc::{MQ_PRIO_MAX, MqAttr},
     sched::RLIMIT_MSGQUEUE,
@@ -262,7 +264,13 @@ fn check_name(name: &[u8]) -> Result<()> {
 }
 
 /// mq_open(2).
-pub fn open(task: &Task, name: &[u8], flags: OpenFlags, mode: u32, attr: Option<&MqAttr>) -> Result<Arc<File>> {
+pub fn open(
+    task: &Task,
+    name: &[u8],
+    flags: OpenFlags,
+    mode: u32,
+    attr: Option<&MqAttr>,
+) -> Result<Arc<File>> {
     check_name(name)?;
     let mount = mount(task)?;
     let ns = task.ipc();
@@ -275,7 +283,8 @@ pub fn open(task: &Task, name: &[u8], flags: OpenFlags, mode: u32, attr: Option<
         match dir.lookup(name, task) {
             Ok(_) if create && flags.contains(OpenFlags::EXCL) => return Err(EEXIST),
             Ok(inode) => {
-                let wanted = if flags.readable() { R_OK } else { 0 } | if flags.writable() { W_OK } else { 0 };
+                let wanted =
+                    if flags.readable() { R_OK } else { 0 } | if flags.writable() { W_OK } else { 0 };
                 permission::check(&*inode, &cred, wanted)?;
                 break inode;
             }
@@ -376,7 +385,13 @@ impl Queue {
     }
 
     /// mq_timedreceive(2): the oldest message of the highest priority.
-    pub fn receive(&self, task: &Task, file: &File, room: u64, deadline: Option<u64>) -> Result<(Vec<u8>, u32)> {
+    pub fn receive(
+        &self,
+        task: &Task,
+        file: &File,
+        room: u64,
+        deadline: Option<u64>,
+    ) -> Result<(Vec<u8>, u32)> {
         if room < self.max_size {
             return Err(EMSGSIZE);
         }
@@ -452,8 +467,7 @@ fn wait<T>(
 impl Notify {
     fn tell(self, sender: &Task) {
         if let (Some(signal), Some(process)) = (self.signal, self.process.upgrade()) {
-            let fields =
-                SigFields::Rt { pid: sender.pid(), uid: sender.cred().uid, value: self.value };
+            let fields = SigFields::Rt { pid: sender.pid(), uid: sender.cred().uid, value: self.value };
             process.send(SigInfo::new(signal, SI_MESGQ, fields));
         }
     }

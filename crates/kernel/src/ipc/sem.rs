@@ -79,7 +79,11 @@ impl Object for SemSet {
 enum Stop {
     Error(abi::Errno),
     /// At this operation: the semaphore, and whether it waits for zero.
-    Wait { op: usize, sem: usize, zero: bool },
+    Wait {
+        op: usize,
+        sem: usize,
+        zero: bool,
+    },
 }
 
 impl State {

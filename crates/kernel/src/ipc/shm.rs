@@ -16,8 +16,8 @@ use abi::{
     cap::CAP_IPC_LOCK,
     errno::{EEXIST, EINVAL, ENOMEM, ENOSPC, EPERM},
     ipc::{
-        IPC_PRIVATE, IpcPerm, SHM_DEST, SHM_EXEC, SHM_HUGETLB, SHM_LOCKED, SHM_NORESERVE, SHM_RDONLY, SHM_REMAP,
-        SHM_RND, ShmidDs,
+        IPC_PRIVATE, IpcPerm, SHM_DEST, SHM_EXEC, SHM_HUGETLB, SHM_LOCKED, SHM_NORESERVE, SHM_RDONLY,
+        SHM_REMAP, SHM_RND, ShmidDs,
     },
 };
 use ksync::Mutex;
@@ -102,7 +102,8 @@ impl Segment {
     fn reap(&self) {
         let (Some(ns), Some(me)) = (self.ns.upgrade(), self.me.upgrade()) else { return };
         let mut table = ns.shm.lock();
-        if self.dest.load(Ordering::SeqCst) && self.attached.load(Ordering::SeqCst) == 0 && table.remove(&me) {
+        if self.dest.load(Ordering::SeqCst) && self.attached.load(Ordering::SeqCst) == 0 && table.remove(&me)
+        {
             table.total -= self.pages();
         }
         drop(table);

@@ -11,8 +11,8 @@ use abi::{
 use hal::{Backing, MapOp, PAGE_SIZE, Prot};
 
 use super::{
-    Inner, LAZY_COUNT, LAZY_LEN, Limits, MAX_MAP_COUNT, MapSource, MapUser, Mapped, Mm, PageCache, Source, Vma,
-    VmaFlags, is_aligned, page_len,
+    Inner, LAZY_COUNT, LAZY_LEN, Limits, MapSource, MapUser, Mapped, Mm, PageCache, Source, Vma, VmaFlags,
+    is_aligned, page_len,
 };
 use crate::{
     error::Result,
@@ -258,7 +258,7 @@ impl Mm {
 
     /// Limits of the process, and the number of mappings.
     fn check_room(&self, i: &Inner, addr: u64, len: u64, plan: &Plan, l: &Limits) -> Result<()> {
-        if i.vmas.count() + 1 + i.vmas.splits(addr, addr + len) > MAX_MAP_COUNT {
+        if i.vmas.count() + 1 + i.vmas.splits(addr, addr + len) > self.max_map_count() {
             return Err(ENOMEM);
         }
         let t = i.vmas.totals();

@@ -23,8 +23,8 @@ pub mod page_cache;
 mod protect;
 mod query;
 mod ranges;
-mod segments;
 mod remap;
+mod segments;
 pub mod shared;
 mod unmap;
 mod vma;
@@ -32,7 +32,10 @@ mod vma;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Weak, atomic::AtomicUsize};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use abi::errno::ENOMEM;
 use hal::{HostFile, MapOp, PAGE_SIZE, Space};
@@ -76,8 +79,6 @@ pub trait Mappable: Send + Sync {
     }
 }
 
-/// Most mappings of one address space (vm.max_map_count).
-pub const MAX_MAP_COUNT: usize = 65530;
 /// Lowest address a program may map (vm.mmap_min_addr).
 pub const MMAP_MIN_ADDR: u64 = 65536;
 /// Up to this many mappings, changes do not run into the host's limit and need not be waited for.
@@ -192,6 +193,11 @@ impl Mm {
             image: Mutex::new(locks::LEAF, image),
             tasks: AtomicUsize::new(0),
         })
+    }
+
+    /// Most mappings of one address space (vm.max_map_count).
+    fn max_map_count(&self) -> usize {
+        usize::try_from(self.charge.policy.max_map_count.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

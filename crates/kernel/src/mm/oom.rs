@@ -13,7 +13,7 @@ use super::Mm;
 use crate::{
     error::Result,
     machine::Machine,
-    task::{Process, Task},
+    task::{Process, RunState, Task},
 };
 
 /// Bytes a second a guest may take into use without being noticed; the time between samples follows from it.
@@ -40,6 +40,9 @@ pub fn start(machine: &Arc<Machine>) -> Result<()> {
 
 /// One sample; how long to sleep until the next.
 fn watch(m: &Arc<Machine>) -> Duration {
+    m.load.look(m.clock.uptime_ns(), || {
+        m.tree.tasks().iter().filter(|t| t.run_state() == RunState::Running).count() as u64
+    });
     let users = sample(m);
     let private = users.iter().map(|u| u.1).sum();
     m.memory.set_resident(private);
@@ -87,6 +90,7 @@ fn kill_largest(m: &Machine, mut users: Vec<(Arc<Task>, u64)>, used: u64) {
             m.memory.limit() / 1024
         ),
     );
+    m.memory.count_oom_kill();
     kill(&task.process);
 }
 

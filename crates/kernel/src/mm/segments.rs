@@ -25,12 +25,8 @@ impl Mm {
             _ => false,
         };
         let end = addr.saturating_add(size).min(high);
-        let ranges: Vec<(u64, u64)> = i
-            .vmas
-            .overlapping(addr, end)
-            .filter(|v| of_it(v) && same(v))
-            .map(|v| (v.start, v.end))
-            .collect();
+        let ranges: Vec<(u64, u64)> =
+            i.vmas.overlapping(addr, end).filter(|v| of_it(v) && same(v)).map(|v| (v.start, v.end)).collect();
         let mut gone = Vec::new();
         let mut done = Ok(());
         for (start, end) in ranges {

@@ -190,6 +190,9 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         return Err(ERESTART);
     }
     check_limit(cx, &tree)?;
+    if tree.tasks.len() as u64 >= cx.machine().tunables.threads_max.load(Ordering::Relaxed) {
+        return Err(EAGAIN);
+    }
     let tid = tree.alloc_pid().ok_or(EAGAIN)?;
     let process = match actions {
         None => me.process.clone(),

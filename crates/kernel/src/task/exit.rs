@@ -106,6 +106,7 @@ fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> Option
     let mut tree = machine.tree.lock();
     let tid = task.tid();
     tree.tasks.remove(&tid);
+    machine.tree.add_ended(&usage);
     tree.user_leave(uid);
     let (status, total) = {
         let mut s = process.state.lock();

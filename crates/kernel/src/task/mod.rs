@@ -46,9 +46,9 @@ pub use work::Work;
 
 use crate::{
     error::{ERESTART, Result},
+    ipc::{IpcNs, sem::SemUndo},
     locks,
     machine::Machine,
-    ipc::{IpcNs, sem::SemUndo},
     mm::{Mm, MmUse},
     signal::TaskSignals,
     vfs::fdtable::FdTable,
