@@ -4,8 +4,10 @@
 //! function that prints it; nothing is stored. Adding a file is adding a row.
 #![forbid(unsafe_code)]
 
+mod detail;
 mod devices;
 mod fd;
+mod mem;
 mod memory;
 mod mounts;
 mod node;

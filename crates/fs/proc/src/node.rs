@@ -9,7 +9,7 @@ use abi::{FileType, OpenFlags, errno};
 use kernel::{
     Result,
     io::Sink,
-    task::{Pid, Task},
+    task::{Cred, Pid, Task},
     vfs::{
         file::{DirSink, File, FileOps},
         inode::{Attr, AttrChange, DirOps, FileSystem, Inode, InodeCommon, Link},
@@ -17,7 +17,7 @@ use kernel::{
 };
 
 use crate::{
-    ProcFs, fd, process, sysctl, system,
+    ProcFs, fd, memory, process, sysctl, system,
     text::TextFile,
     tree::{self, Place},
 };
@@ -67,6 +67,13 @@ pub(crate) enum What {
         fd: i32,
         info: bool,
     },
+    /// /proc/PID/map_files and its links.
+    MapFiles(Pid),
+    MapFile {
+        tid: Pid,
+        start: u64,
+        end: u64,
+    },
     /// exe, cwd, root.
     Place {
         tid: Pid,
@@ -102,6 +109,8 @@ impl Node {
             | What::Fds { tid, .. }
             | What::Fd { tid, .. }
             | What::Place { tid, .. }
+            | What::MapFiles(tid)
+            | What::MapFile { tid, .. }
             | What::NsDir(tid)
             | What::Ns { tid, .. } => Some(tid),
             _ => None,
@@ -116,6 +125,8 @@ impl Node {
             | What::Task { .. }
             | What::Threads(_) => S_IFDIR | 0o555,
             What::NsDir(_) => S_IFDIR | 0o511,
+            What::MapFiles(_) => S_IFDIR | 0o500,
+            What::MapFile { .. } => S_IFLNK | 0o600,
             What::Fds { info, .. } => S_IFDIR | if info { 0o555 } else { 0o500 },
             What::System(i) => S_IFREG | system::FILES[i].mode,
             What::Sysctl(i) => S_IFREG | sysctl::FILES[i].mode,
@@ -145,6 +156,8 @@ impl Node {
             What::Place { row, .. } => (11, row as u64),
             What::NsDir(_) => (12, 0),
             What::Ns { row, .. } => (13, row as u64),
+            What::MapFiles(_) => (15, 0),
+            What::MapFile { start, .. } => (16, start >> 12),
         };
         ((self.tid().unwrap_or(0) as u64) << 32) | (a << 24) | ((b & 0xff_ffff) + 2)
     }
@@ -224,6 +237,15 @@ impl Inode for Node {
             _ => Err(errno::EINVAL),
         }
     }
+    fn permission(&self, _: &Cred, mask: u32) -> Result<()> {
+        // Capabilities do not make a setting that is only to be read one to be written.
+        match self.what {
+            What::Sysctl(i) if mask & abi::fs::W_OK != 0 && sysctl::FILES[i].mode & 0o222 == 0 => {
+                Err(errno::EACCES)
+            }
+            _ => Ok(()),
+        }
+    }
     fn dir(&self) -> Option<&dyn DirOps> {
         if self.kind() == FileType::Directory { Some(self) } else { None }
     }
@@ -237,17 +259,26 @@ impl Inode for Node {
             What::SelfLink { thread: true } => text(format!("{}/task/{}", task.pid(), task.tid())),
             What::MountsLink => text("self/mounts".into()),
             What::Place { tid, row } => {
-                Node::fs(self).and_then(|f| f.machine()).and_then(|m| process::place(&m, tid, row))
+                Node::fs(self).and_then(|f| f.machine()).and_then(|m| process::place(&m, tid, row, task))
             }
             What::Fd { tid, fd, .. } => {
                 Node::fs(self).and_then(|f| f.machine()).and_then(|m| fd::link(&m, tid, fd))
             }
+            What::MapFile { tid, start, .. } => Node::fs(self).and_then(|f| f.machine()).and_then(|m| {
+                process::check_access(&m, tid, task)?;
+                memory::file_at(&m, tid, start)
+            }),
             What::Ns { row, .. } => {
                 text(format!("{}:[{}]", process::NAMESPACES[row].0, process::NAMESPACES[row].1))
             }
             _ => Err(errno::EINVAL),
         })
     }
+}
+
+/// How a mapping is named in map_files.
+fn range_name((start, end): (u64, u64)) -> String {
+    format!("{start:x}-{end:x}")
 }
 
 fn system_place(p: Place) -> What {
@@ -294,6 +325,8 @@ impl Node {
                 b"fd" => Some(What::Fds { tid, info: false }),
                 b"fdinfo" => Some(What::Fds { tid, info: true }),
                 b"ns" => Some(What::NsDir(tid)),
+                b"map_files" if !thread => Some(What::MapFiles(tid)),
+                b"children" if !thread => None,
                 _ => match process::PLACES.iter().position(|p| p.as_bytes() == name) {
                     Some(row) => Some(What::Place { tid, row }),
                     None => {
@@ -309,6 +342,10 @@ impl Node {
                 let n = parse_id(name)?;
                 fd::numbers(&m, tid).contains(&n).then_some(What::Fd { tid, fd: n, info })
             }
+            What::MapFiles(tid) => memory::file_ranges(&m, tid)
+                .into_iter()
+                .find(|r| range_name(*r).as_bytes() == name)
+                .map(|(start, end)| What::MapFile { tid, start, end }),
             What::NsDir(tid) => {
                 row(&mut process::NAMESPACES.iter().map(|n| n.0)).map(|row| What::Ns { tid, row })
             }
@@ -348,6 +385,9 @@ impl Node {
                 out.push(("fd".into(), What::Fds { tid, info: false }));
                 out.push(("fdinfo".into(), What::Fds { tid, info: true }));
                 out.push(("ns".into(), What::NsDir(tid)));
+                if !thread {
+                    out.push(("map_files".into(), What::MapFiles(tid)));
+                }
                 out.extend(
                     process::PLACES
                         .iter()
@@ -358,6 +398,7 @@ impl Node {
                     process::FILES
                         .iter()
                         .enumerate()
+                        .filter(|(_, f)| thread || f.name != "children")
                         .map(|(row, f)| (f.name.to_string(), What::TaskFile { tid, row })),
                 );
             }
@@ -368,6 +409,11 @@ impl Node {
             ),
             What::Fds { tid, info } => out.extend(
                 fd::numbers(&m, tid).into_iter().map(|n| (n.to_string(), What::Fd { tid, fd: n, info })),
+            ),
+            What::MapFiles(tid) => out.extend(
+                memory::file_ranges(&m, tid)
+                    .into_iter()
+                    .map(|(start, end)| (range_name((start, end)), What::MapFile { tid, start, end })),
             ),
             What::NsDir(tid) => out.extend(
                 process::NAMESPACES

@@ -113,9 +113,7 @@ impl DirOps for Node {
         let fs = Node::fs(self)?;
         let name = std::str::from_utf8(name).map_err(|_| errno::ENOENT)?;
         match fs.tree.get(self.number) {
-            Some(Kind::Dir(names)) => {
-                Ok(Node::new(self.fs.clone(), *names.get(name).ok_or(errno::ENOENT)?))
-            }
+            Some(Kind::Dir(names)) => Ok(Node::new(self.fs.clone(), *names.get(name).ok_or(errno::ENOENT)?)),
             _ => Err(errno::ENOTDIR),
         }
     }

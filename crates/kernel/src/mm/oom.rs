@@ -71,7 +71,14 @@ fn sample(m: &Machine) -> Vec<(Arc<Task>, u64)> {
 
 fn kill_largest(m: &Machine, mut users: Vec<(Arc<Task>, u64)>, used: u64) {
     use std::sync::atomic::Ordering;
-    users.sort_by_key(|u| std::cmp::Reverse(u.1));
+    // Linux's badness: what is used, moved by thousandths of all memory (oom_score_adj).
+    let thousandth = i64::try_from(m.memory.limit() / 1000).unwrap_or(i64::MAX);
+    let adjust = |t: &Task| i64::from(t.process.oom_score_adj.load(Ordering::Relaxed));
+    users.retain(|(t, _)| adjust(t) != -1000);
+    users.sort_by_key(|(t, used)| {
+        let used = i64::try_from(*used).unwrap_or(i64::MAX);
+        std::cmp::Reverse(used.saturating_add(adjust(t).saturating_mul(thousandth)))
+    });
     // One that is being killed already gives its memory back soon.
     if users.iter().any(|(t, _)| t.process.state.lock().group_exit.is_some()) {
         return;

@@ -202,7 +202,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
             let mut child = p.state.lock();
             child.dumpable = parent.dumpable;
             drop(child);
-            p.personality.store(me.process.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+            p.inherit(&me.process);
             p
         }
     };

@@ -111,6 +111,7 @@ fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> Option
     let (status, total) = {
         let mut s = process.state.lock();
         s.threads.retain(|t| !std::ptr::eq(Weak::as_ptr(t), Arc::as_ptr(task)));
+        process.keep_io(task);
         s.own_usage += &usage;
         if tid == process.pid {
             s.leader_status = own;

@@ -80,6 +80,8 @@ pub struct TaskStats {
     /// User and system nanoseconds, sampled when the task enters the kernel for a reason that is not hot, and at its end.
     pub user_ns: AtomicU64,
     pub system_ns: AtomicU64,
+    /// Bytes read and written, calls that read and wrote.
+    pub io: [AtomicU64; 4],
 }
 
 /// One guest thread.
