@@ -130,7 +130,7 @@ fn wake_op(cx: &mut TaskCx, a: &FutexArgs, shared: bool) -> Result<u64> {
 fn compare_exchange(cx: &mut TaskCx, addr: u64, old: u32, new: u32) -> Result<u32> {
     for _ in 0..2 {
         match cx.ctx.compare_exchange_u32(addr, old, new) {
-            Err(EFAULT) => cx.mm.fault_in(addr, true)?,
+            Err(EFAULT) => cx.fault_in(addr, true)?,
             other => return other,
         }
     }

@@ -5,6 +5,8 @@
 pub mod error;
 pub mod futex;
 pub mod io;
+pub mod ipc;
+pub mod load;
 pub mod locks;
 pub mod log;
 pub mod machine;
@@ -16,6 +18,7 @@ pub mod signal;
 pub mod task;
 pub mod time;
 pub mod tty;
+pub mod tunables;
 pub mod vfs;
 
 pub use error::{ERESTART, Result};

@@ -6,6 +6,7 @@
 //!   directory changes     DENTRY_DIR   (parent before child; two parents in address order)
 //!     inodes                INODE      (one filesystem above another may nest: overlay over tmpfs)
 //!       open files            FILE_POS, FILE, PIPE, SOCKET, TTY, EPOLL
+//! System V IPC          IPC, IPC_OBJECT
 //! task tree             TASK_TREE
 //!   process                PROCESS
 //!     task                   TASK
@@ -30,6 +31,8 @@ pub const FILE: Rank = Rank::nesting(40, "file");
 pub const SOCKET: Rank = Rank::nesting(44, "socket");
 pub const TTY: Rank = Rank::nesting(46, "tty");
 pub const PIPE: Rank = Rank::nesting(48, "pipe");
+pub const IPC: Rank = Rank::new(52, "ipc tables");
+pub const IPC_OBJECT: Rank = Rank::new(54, "ipc object");
 pub const TASK_TREE: Rank = Rank::new(60, "task tree");
 pub const PROCESS: Rank = Rank::nesting(62, "process");
 pub const TASK: Rank = Rank::nesting(64, "task");

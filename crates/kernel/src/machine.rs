@@ -9,6 +9,7 @@ use hal::{Host, SharedMem};
 use ksync::{Mutex, RwLock, WaitQueue};
 
 use crate::{
+    ipc::IpcNs,
     locks,
     log::KernelLog,
     mm::{charge::Charge, shared::SharedAlloc},
@@ -61,6 +62,8 @@ pub struct Machine {
     pub timers: Timers,
     pub tree: TaskTree,
     pub vfs: Vfs,
+    /// The first IPC namespace.
+    pub ipc: Arc<IpcNs>,
     pub registry: Registry,
     pub dispatch: Arc<dyn Dispatch>,
     pub log: KernelLog,
@@ -72,6 +75,9 @@ pub struct Machine {
     pub main_pid: AtomicI32,
     /// Locks that the kernel hands over.
     pub futexes: crate::futex::PiTable,
+    pub load: crate::load::LoadAverage,
+    /// What /proc/sys sets.
+    pub tunables: crate::tunables::Tunables,
     /// Value of /proc/exitcode.
     pub exit_code: AtomicI32,
     end: Mutex<Option<End>>,
@@ -103,6 +109,7 @@ impl Machine {
             timers: Timers::default(),
             tree: TaskTree::default(),
             vfs: Vfs::default(),
+            ipc: IpcNs::new(),
             registry: p.registry,
             dispatch: p.dispatch,
             log: KernelLog::default(),
@@ -111,6 +118,8 @@ impl Machine {
             memory: Arc::new(Charge::new(p.config.memory)),
             main_pid: AtomicI32::new(0),
             futexes: crate::futex::PiTable::default(),
+            load: crate::load::LoadAverage::default(),
+            tunables: crate::tunables::Tunables::new(p.config.memory),
             exit_code: AtomicI32::new(0),
             end: Mutex::new(locks::LEAF, None),
             end_wait: WaitQueue::new(),

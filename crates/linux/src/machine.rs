@@ -276,6 +276,7 @@ fn mount_standard(machine: &Arc<Machine>, cx: &TaskCx, all: bool) {
     let mut list: Vec<(&str, &str, &[u8])> = vec![("devtmpfs", "/dev", b"mode=755")];
     if all {
         list.push(("proc", "/proc", b""));
+        list.push(("sysfs", "/sys", b""));
         list.push(("devpts", "/dev/pts", b"gid=5,mode=620"));
         list.push(("tmpfs", "/dev/shm", b"mode=1777"));
     }

@@ -17,6 +17,8 @@ pub fn register(r: &mut Registry, host_mounts: &HostMounts) {
     fs_overlay::register(r);
     fs_proc::register(r);
     fs_devpts::register(r);
+    fs_mqueue::register(r);
+    fs_sysfs::register(r);
     drv_mem::register(r);
     net_unix::register(r);
     if let HostMounts::Below { jail, append } = host_mounts {

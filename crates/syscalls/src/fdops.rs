@@ -87,7 +87,8 @@ fn fcntl(cx: &mut TaskCx, a: Args) -> Result<u64> {
                 return Ok(pipe.size() as u64);
             }
             let privileged = cx.cred().has(abi::cap::CAP_SYS_RESOURCE);
-            Ok(pipe.set_size(a.u32(2) as usize, privileged)? as u64)
+            let limit = cx.machine().tunables.pipe_max_size.load(Ordering::Relaxed);
+            Ok(pipe.set_size(a.u32(2) as usize, limit, privileged)? as u64)
         }
         F_GET_SEALS => {
             let seals = file.ops.seals().ok_or(EINVAL)?;

@@ -27,7 +27,8 @@ fn sysinfo(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let total = m.config.memory;
     let info = Sysinfo {
         uptime: i64::try_from(m.clock.uptime_ns() / 1_000_000_000).unwrap_or(i64::MAX),
-        loads: [0; 3],
+        // Sixteen bits are the fraction.
+        loads: m.load.averages().map(|(whole, hundredths)| (whole << 16) + (hundredths << 16) / 100),
         totalram: total,
         freeram: m.memory.free_bytes(),
         sharedram: m.memory.cache_bytes(),

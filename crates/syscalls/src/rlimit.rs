@@ -28,14 +28,13 @@ fn resource(n: u32) -> Result<usize> {
     usize::try_from(n).ok().filter(|n| *n < RLIM_NLIMITS).ok_or(EINVAL)
 }
 
-/// Most descriptors a process can be allowed (/proc/sys/fs/nr_open).
-const NR_OPEN: u64 = 1 << 20;
-
 fn set(cx: &TaskCx, p: &Arc<Process>, resource: usize, new: Rlimit) -> Result<()> {
     if new.cur > new.max {
         return Err(EINVAL);
     }
-    if resource == RLIMIT_NOFILE as usize && new.max > NR_OPEN {
+    if resource == RLIMIT_NOFILE as usize
+        && new.max > cx.machine().tunables.nr_open.load(std::sync::atomic::Ordering::Relaxed)
+    {
         return Err(EPERM);
     }
     {

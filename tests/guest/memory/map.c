@@ -398,4 +398,25 @@ TEST(many_mappings)
 	CHECK_OK(munmap(at, 2 * N * PAGE));
 }
 
+/* A bad address given to a system call is refused, and is no reason to make the stack longer than its limit. */
+TEST(bad_addresses_do_not_grow_the_stack)
+{
+	char *hole = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(hole != MAP_FAILED);
+	CHECK_OK(munmap(hole, 16384));
+	int p[2];
+	CHECK_OK(pipe(p));
+	CHECK_ERR(write(p[1], hole + 4096, 1), EFAULT);
+	CHECK_EQ(write(p[1], "x", 1), 1);
+	CHECK_ERR(read(p[0], hole + 4096, 1), EFAULT);
+	static char maps[1 << 16];
+	char *line = strstr(get_file("/proc/self/maps", maps, sizeof maps), "[stack]");
+	CHECK(line != NULL);
+	while (line > maps && line[-1] != '\n')
+		line--;
+	unsigned long start, end;
+	CHECK_EQ(sscanf(line, "%lx-%lx", &start, &end), 2);
+	CHECK(end - start <= 16 << 20);
+}
+
 TEST_MAIN

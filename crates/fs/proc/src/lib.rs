@@ -4,14 +4,19 @@
 //! function that prints it; nothing is stored. Adding a file is adding a row.
 #![forbid(unsafe_code)]
 
+mod detail;
+mod devices;
 mod fd;
+mod mem;
 mod memory;
 mod mounts;
 mod node;
 mod process;
 mod sysctl;
 mod system;
+mod sysvipc;
 mod text;
+mod tree;
 
 use std::{
     any::Any,

@@ -2,7 +2,13 @@
 
 use std::fmt::Write as _;
 
-use kernel::{mm::Mm, vfs::Path};
+use abi::errno;
+use kernel::{
+    Machine, Result,
+    mm::{Mm, VmaFlags},
+    task::Pid,
+    vfs::{Path, inode::Link},
+};
 
 /// Most bytes of arguments or environment shown.
 const TEXT_MAX: u64 = 2 << 20;
@@ -87,8 +93,32 @@ pub(crate) fn maps(mm: &Mm, details: bool, root: &Path) -> Vec<u8> {
     out
 }
 
-fn smaps(mm: &Mm, m: &kernel::mm::MapLine, out: &mut Vec<u8>) {
-    let size = (m.end - m.start) >> 10;
+/// Names of the amounts of a mapping, in smaps' order.
+const AMOUNTS: [&str; 20] = [
+    "Rss",
+    "Pss",
+    "Pss_Dirty",
+    "Shared_Clean",
+    "Shared_Dirty",
+    "Private_Clean",
+    "Private_Dirty",
+    "Referenced",
+    "Anonymous",
+    "KSM",
+    "LazyFree",
+    "AnonHugePages",
+    "ShmemPmdMapped",
+    "FilePmdMapped",
+    "Shared_Hugetlb",
+    "Private_Hugetlb",
+    "Swap",
+    "SwapPss",
+    "Locked",
+    "",
+];
+
+/// Amounts of one mapping in KiB, by [`AMOUNTS`].
+fn amounts(mm: &Mm, m: &kernel::mm::MapLine) -> [u64; 20] {
     // Residency page by page is the host's to tell; asked for small mappings only.
     let pages = (m.end - m.start) / abi::PAGE_SIZE;
     let mut rss = 0;
@@ -100,36 +130,90 @@ fn smaps(mm: &Mm, m: &kernel::mm::MapLine, out: &mut Vec<u8>) {
     }
     let private = if m.shared { 0 } else { rss };
     let anon = if m.file.is_none() && !m.shared { rss } else { 0 };
-    let rows = [
-        ("Size", size),
-        ("KernelPageSize", 4),
-        ("MMUPageSize", 4),
-        ("Rss", rss),
-        ("Pss", rss),
-        ("Pss_Dirty", anon),
-        ("Shared_Clean", rss - private),
-        ("Shared_Dirty", 0),
-        ("Private_Clean", private - anon.min(private)),
-        ("Private_Dirty", anon),
-        ("Referenced", rss),
-        ("Anonymous", anon),
-        ("KSM", 0),
-        ("LazyFree", 0),
-        ("AnonHugePages", 0),
-        ("ShmemPmdMapped", 0),
-        ("FilePmdMapped", 0),
-        ("Shared_Hugetlb", 0),
-        ("Private_Hugetlb", 0),
-        ("Swap", 0),
-        ("SwapPss", 0),
-        ("Locked", 0),
-    ];
-    let mut s = String::new();
-    for (name, v) in rows {
+    let locked = if m.flags.contains(VmaFlags::LOCKED) { rss } else { 0 };
+    let mut a = [0; 20];
+    (a[0], a[1], a[2], a[3]) = (rss, rss, anon, rss - private);
+    (a[5], a[6], a[7], a[8]) = (private - anon, anon, rss, anon);
+    a[18] = locked;
+    a
+}
+
+fn write_amounts(s: &mut String, amounts: &[u64; 20]) {
+    for (name, v) in AMOUNTS.iter().zip(amounts).filter(|(n, _)| !n.is_empty()) {
         let _ = writeln!(s, "{:<16}{v:>8} kB", format!("{name}:"));
     }
-    let flags = [(m.prot.read, "rd"), (m.prot.write, "wr"), (m.prot.exec, "ex"), (m.shared, "sh")];
+}
+
+fn smaps(mm: &Mm, m: &kernel::mm::MapLine, out: &mut Vec<u8>) {
+    let size = (m.end - m.start) >> 10;
+    let mut s = String::new();
+    for (name, v) in [("Size", size), ("KernelPageSize", 4), ("MMUPageSize", 4)] {
+        let _ = writeln!(s, "{:<16}{v:>8} kB", format!("{name}:"));
+    }
+    write_amounts(&mut s, &amounts(mm, m));
+    let flags = [
+        (m.prot.read, "rd"),
+        (m.prot.write, "wr"),
+        (m.prot.exec, "ex"),
+        (m.shared, "sh"),
+        (true, "mr mw me"),
+        (m.flags.contains(VmaFlags::GROWSDOWN), "gd"),
+        (m.flags.contains(VmaFlags::LOCKED), "lo"),
+        (m.flags.contains(VmaFlags::DONTFORK), "dc"),
+        (m.flags.contains(VmaFlags::WIPEONFORK), "wf"),
+        (m.flags.contains(VmaFlags::DONTDUMP), "dd"),
+        (m.flags.contains(VmaFlags::NORESERVE), "nr"),
+        (m.flags.contains(VmaFlags::ACCOUNT), "ac"),
+        (m.flags.contains(VmaFlags::HUGE), "hg"),
+        (m.flags.contains(VmaFlags::NOHUGE), "nh"),
+    ];
     let words: Vec<&str> = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
-    let _ = writeln!(s, "THPeligible:    0\nVmFlags: {} mr mw me", words.join(" "));
+    let huge = u8::from(m.flags.contains(VmaFlags::HUGE));
+    let _ = writeln!(s, "THPeligible:    {huge:>8}\nVmFlags: {} ", words.join(" "));
     out.extend_from_slice(s.as_bytes());
+}
+
+/// smaps_rollup: all mappings as one.
+pub(crate) fn rollup(mm: &Mm) -> Vec<u8> {
+    let maps = mm.maps();
+    let (Some(first), Some(last)) = (maps.first(), maps.last()) else { return Vec::new() };
+    let mut sum = [0; 20];
+    let (mut file, mut shmem) = (0, 0);
+    for m in &maps {
+        let a = amounts(mm, m);
+        for (s, v) in sum.iter_mut().zip(a) {
+            *s += v;
+        }
+        if m.file.is_some() {
+            file += a[1] - a[8];
+        } else if m.shared {
+            shmem += a[1];
+        }
+    }
+    let head = format!("{:08x}-{:08x} ---p 00000000 00:00 0", first.start, last.end);
+    let mut all = String::new();
+    write_amounts(&mut all, &sum);
+    // After Pss_Dirty come its parts by kind.
+    let parts: String = [("Pss_Anon", sum[8]), ("Pss_File", file), ("Pss_Shmem", shmem)]
+        .iter()
+        .map(|(n, v)| format!("{:<16}{v:>8} kB\n", format!("{n}:")))
+        .collect();
+    let at = all.find("Shared_Clean").unwrap_or(all.len());
+    all.insert_str(at, &parts);
+    format!("{head:<73}[rollup]\n{all}").into_bytes()
+}
+
+/// Ranges of a task that map files (map_files).
+pub(crate) fn file_ranges(m: &Machine, tid: Pid) -> Vec<(u64, u64)> {
+    let mm = m.tree.task(tid).and_then(|t| t.mm());
+    let maps = mm.map(|mm| mm.maps()).unwrap_or_default();
+    maps.iter().filter(|l| l.file.is_some()).map(|l| (l.start, l.end)).collect()
+}
+
+/// The file mapped at an address.
+pub(crate) fn file_at(m: &Machine, tid: Pid, start: u64) -> Result<Link> {
+    let mm = m.tree.task(tid).and_then(|t| t.mm()).ok_or(errno::ENOENT)?;
+    let line = mm.maps().into_iter().find(|l| l.start == start).ok_or(errno::ENOENT)?;
+    let file = line.file.ok_or(errno::ENOENT)?;
+    Ok(Link::Jump(file.path.clone()))
 }

@@ -100,6 +100,16 @@ pub(crate) fn mounts(ns: &MountNs, root: &Path) -> Vec<u8> {
     s.into_bytes()
 }
 
+pub(crate) fn mountstats(ns: &MountNs, root: &Path) -> Vec<u8> {
+    let mut s = String::new();
+    for m in ns.mounts() {
+        let Some(at) = point(&m, root) else { continue };
+        let (source, at) = (escape(&m.source), escape(&at));
+        let _ = writeln!(s, "device {source} mounted on {at} with fstype {}", m.fs.type_name());
+    }
+    s.into_bytes()
+}
+
 pub(crate) fn mountinfo(ns: &MountNs, root: &Path) -> Vec<u8> {
     let mut s = String::new();
     for m in ns.mounts() {

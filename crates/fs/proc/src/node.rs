@@ -9,14 +9,18 @@ use abi::{FileType, OpenFlags, errno};
 use kernel::{
     Result,
     io::Sink,
-    task::{Pid, Task},
+    task::{Cred, Pid, Task},
     vfs::{
         file::{DirSink, File, FileOps},
         inode::{Attr, AttrChange, DirOps, FileSystem, Inode, InodeCommon, Link},
     },
 };
 
-use crate::{ProcFs, fd, process, sysctl, system, text::TextFile};
+use crate::{
+    ProcFs, fd, memory, process, sysctl, system,
+    text::TextFile,
+    tree::{self, Place},
+};
 
 /// A place in the tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +28,11 @@ pub(crate) enum What {
     Root,
     /// A row of [`system::FILES`].
     System(usize),
+    /// A directory of such rows.
+    SystemDir {
+        row: usize,
+        depth: usize,
+    },
     /// /proc/self, /proc/thread-self.
     SelfLink {
         thread: bool,
@@ -57,6 +66,13 @@ pub(crate) enum What {
         tid: Pid,
         fd: i32,
         info: bool,
+    },
+    /// /proc/PID/map_files and its links.
+    MapFiles(Pid),
+    MapFile {
+        tid: Pid,
+        start: u64,
+        end: u64,
     },
     /// exe, cwd, root.
     Place {
@@ -93,6 +109,8 @@ impl Node {
             | What::Fds { tid, .. }
             | What::Fd { tid, .. }
             | What::Place { tid, .. }
+            | What::MapFiles(tid)
+            | What::MapFile { tid, .. }
             | What::NsDir(tid)
             | What::Ns { tid, .. } => Some(tid),
             _ => None,
@@ -101,8 +119,14 @@ impl Node {
     fn mode(&self) -> u32 {
         use abi::fs::{S_IFDIR, S_IFLNK, S_IFREG};
         match self.what {
-            What::Root | What::SysDir { .. } | What::Task { .. } | What::Threads(_) => S_IFDIR | 0o555,
+            What::Root
+            | What::SystemDir { .. }
+            | What::SysDir { .. }
+            | What::Task { .. }
+            | What::Threads(_) => S_IFDIR | 0o555,
             What::NsDir(_) => S_IFDIR | 0o511,
+            What::MapFiles(_) => S_IFDIR | 0o500,
+            What::MapFile { .. } => S_IFLNK | 0o600,
             What::Fds { info, .. } => S_IFDIR | if info { 0o555 } else { 0o500 },
             What::System(i) => S_IFREG | system::FILES[i].mode,
             What::Sysctl(i) => S_IFREG | sysctl::FILES[i].mode,
@@ -119,6 +143,7 @@ impl Node {
         let (a, b) = match self.what {
             What::Root => return 1,
             What::System(i) => (1, i as u64),
+            What::SystemDir { row, depth } => (14, (row as u64) << 8 | depth as u64),
             What::SelfLink { thread } => (2, u64::from(thread)),
             What::MountsLink => (2, 2),
             What::SysDir { row, depth } => (3, (row as u64) << 8 | depth as u64),
@@ -131,6 +156,8 @@ impl Node {
             What::Place { row, .. } => (11, row as u64),
             What::NsDir(_) => (12, 0),
             What::Ns { row, .. } => (13, row as u64),
+            What::MapFiles(_) => (15, 0),
+            What::MapFile { start, .. } => (16, start >> 12),
         };
         ((self.tid().unwrap_or(0) as u64) << 32) | (a << 24) | ((b & 0xff_ffff) + 2)
     }
@@ -210,6 +237,15 @@ impl Inode for Node {
             _ => Err(errno::EINVAL),
         }
     }
+    fn permission(&self, _: &Cred, mask: u32) -> Result<()> {
+        // Capabilities do not make a setting that is only to be read one to be written.
+        match self.what {
+            What::Sysctl(i) if mask & abi::fs::W_OK != 0 && sysctl::FILES[i].mode & 0o222 == 0 => {
+                Err(errno::EACCES)
+            }
+            _ => Ok(()),
+        }
+    }
     fn dir(&self) -> Option<&dyn DirOps> {
         if self.kind() == FileType::Directory { Some(self) } else { None }
     }
@@ -223,17 +259,37 @@ impl Inode for Node {
             What::SelfLink { thread: true } => text(format!("{}/task/{}", task.pid(), task.tid())),
             What::MountsLink => text("self/mounts".into()),
             What::Place { tid, row } => {
-                Node::fs(self).and_then(|f| f.machine()).and_then(|m| process::place(&m, tid, row))
+                Node::fs(self).and_then(|f| f.machine()).and_then(|m| process::place(&m, tid, row, task))
             }
             What::Fd { tid, fd, .. } => {
                 Node::fs(self).and_then(|f| f.machine()).and_then(|m| fd::link(&m, tid, fd))
             }
+            What::MapFile { tid, start, .. } => Node::fs(self).and_then(|f| f.machine()).and_then(|m| {
+                process::check_access(&m, tid, task)?;
+                memory::file_at(&m, tid, start)
+            }),
             What::Ns { row, .. } => {
                 text(format!("{}:[{}]", process::NAMESPACES[row].0, process::NAMESPACES[row].1))
             }
             _ => Err(errno::EINVAL),
         })
     }
+}
+
+/// How a mapping is named in map_files.
+fn range_name((start, end): (u64, u64)) -> String {
+    format!("{start:x}-{end:x}")
+}
+
+fn system_place(p: Place) -> What {
+    match p {
+        Place::Row(i) => What::System(i),
+        Place::Dir { row, depth } => What::SystemDir { row, depth },
+    }
+}
+
+fn system_list(row: usize, depth: usize) -> impl Iterator<Item = (String, What)> {
+    tree::list(&system::paths(), row, depth).into_iter().map(|(n, p)| (n.to_string(), system_place(p)))
 }
 
 fn parse_id(name: &[u8]) -> Option<i32> {
@@ -257,15 +313,20 @@ impl Node {
                 b"sys" => Some(What::SysDir { row: 0, depth: 0 }),
                 _ => match parse_id(name) {
                     Some(tid) => process::exists(&m, tid).then_some(What::Task { tid, thread: false }),
-                    None => row(&mut system::FILES.iter().map(|f| f.name)).map(What::System),
+                    None => tree::find(&system::paths(), 0, 0, name).map(system_place),
                 },
             },
+            What::SystemDir { row, depth } => {
+                tree::find(&system::paths(), row, depth, name).map(system_place)
+            }
             What::SysDir { row, depth } => sysctl::find(row, depth, name),
             What::Task { tid, thread } => match name {
                 b"task" if !thread => Some(What::Threads(tid)),
                 b"fd" => Some(What::Fds { tid, info: false }),
                 b"fdinfo" => Some(What::Fds { tid, info: true }),
                 b"ns" => Some(What::NsDir(tid)),
+                b"map_files" if !thread => Some(What::MapFiles(tid)),
+                b"children" if !thread => None,
                 _ => match process::PLACES.iter().position(|p| p.as_bytes() == name) {
                     Some(row) => Some(What::Place { tid, row }),
                     None => {
@@ -281,6 +342,10 @@ impl Node {
                 let n = parse_id(name)?;
                 fd::numbers(&m, tid).contains(&n).then_some(What::Fd { tid, fd: n, info })
             }
+            What::MapFiles(tid) => memory::file_ranges(&m, tid)
+                .into_iter()
+                .find(|r| range_name(*r).as_bytes() == name)
+                .map(|(start, end)| What::MapFile { tid, start, end }),
             What::NsDir(tid) => {
                 row(&mut process::NAMESPACES.iter().map(|n| n.0)).map(|row| What::Ns { tid, row })
             }
@@ -301,15 +366,14 @@ impl Node {
                     ("sys", What::SysDir { row: 0, depth: 0 }),
                 ];
                 out.extend(fixed.map(|(n, w)| (n.to_string(), w)));
-                out.extend(
-                    system::FILES.iter().enumerate().map(|(i, f)| (f.name.to_string(), What::System(i))),
-                );
+                out.extend(system_list(0, 0));
                 out.extend(
                     process::ids(&m)
                         .into_iter()
                         .map(|tid| (tid.to_string(), What::Task { tid, thread: false })),
                 );
             }
+            What::SystemDir { row, depth } => out.extend(system_list(row, depth)),
             What::SysDir { row, depth } => out.extend(sysctl::list(row, depth)),
             What::Task { tid, thread } => {
                 if !process::exists(&m, tid) {
@@ -321,6 +385,9 @@ impl Node {
                 out.push(("fd".into(), What::Fds { tid, info: false }));
                 out.push(("fdinfo".into(), What::Fds { tid, info: true }));
                 out.push(("ns".into(), What::NsDir(tid)));
+                if !thread {
+                    out.push(("map_files".into(), What::MapFiles(tid)));
+                }
                 out.extend(
                     process::PLACES
                         .iter()
@@ -331,6 +398,7 @@ impl Node {
                     process::FILES
                         .iter()
                         .enumerate()
+                        .filter(|(_, f)| thread || f.name != "children")
                         .map(|(row, f)| (f.name.to_string(), What::TaskFile { tid, row })),
                 );
             }
@@ -341,6 +409,11 @@ impl Node {
             ),
             What::Fds { tid, info } => out.extend(
                 fd::numbers(&m, tid).into_iter().map(|n| (n.to_string(), What::Fd { tid, fd: n, info })),
+            ),
+            What::MapFiles(tid) => out.extend(
+                memory::file_ranges(&m, tid)
+                    .into_iter()
+                    .map(|(start, end)| (range_name((start, end)), What::MapFile { tid, start, end })),
             ),
             What::NsDir(tid) => out.extend(
                 process::NAMESPACES

@@ -12,7 +12,7 @@ use kernel::{
     vfs::{file::FileOps, inode::Link},
 };
 
-use crate::{memory, text::TextFile};
+use crate::{detail, mem::MemFile, memory, text::TextFile};
 
 /// Takes what somebody writes.
 type Store = fn(&Arc<Machine>, &About, &Task, &[u8]) -> Result<()>;
@@ -28,6 +28,17 @@ pub(crate) struct TaskFile {
 const fn file(name: &'static str, mode: u32, make: fn(&Arc<Machine>, &About) -> Result<Vec<u8>>) -> TaskFile {
     TaskFile { name, mode, make, store: None }
 }
+
+const fn writable(
+    name: &'static str,
+    make: fn(&Arc<Machine>, &About) -> Result<Vec<u8>>,
+    store: Store,
+) -> TaskFile {
+    TaskFile { name, mode: 0o644, make, store: Some(store) }
+}
+
+/// All ids are themselves.
+const ID_MAP: &[u8] = b"         0          0 4294967295\n";
 
 /// Symbolic links to places.
 pub(crate) static PLACES: &[&str] = &["cwd", "exe", "root"];
@@ -48,6 +59,8 @@ pub(crate) static NAMESPACES: &[(&str, u64)] = &[
 pub(crate) static FILES: &[TaskFile] = &[
     file("auxv", 0o400, |_, a| a.mm_bytes(memory::auxv)),
     file("cgroup", 0o444, |_, _| Ok(b"0::/\n".to_vec())),
+    // Of threads only.
+    file("children", 0o444, detail::children),
     file("cmdline", 0o444, |_, a| a.mm_bytes(memory::cmdline)),
     TaskFile {
         name: "comm",
@@ -63,30 +76,39 @@ pub(crate) static FILES: &[TaskFile] = &[
             Ok(())
         }),
     },
+    writable("coredump_filter", detail::coredump_filter, detail::set_coredump_filter),
+    file("cpuset", 0o444, |_, _| Ok(b"/\n".to_vec())),
     file("environ", 0o400, |_, a| a.mm_bytes(memory::environ)),
-    file("io", 0o400, |_, _| {
-        Ok(b"rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n".to_vec())
-    }),
+    file("gid_map", 0o444, |_, _| Ok(ID_MAP.to_vec())),
+    file("io", 0o400, detail::io),
     file("limits", 0o444, limits),
     file("loginuid", 0o644, |_, _| Ok(b"4294967295".to_vec())),
     file("maps", 0o444, |_, a| maps(a, false)),
     file("mountinfo", 0o444, |_, a| a.mounts(crate::mounts::mountinfo)),
     file("mounts", 0o444, |_, a| a.mounts(crate::mounts::mounts)),
-    TaskFile {
-        name: "oom_score_adj",
-        mode: 0o644,
-        make: |_, _| Ok(b"0\n".to_vec()),
-        store: Some(|_, _, _, data| {
-            // Only the default is offered until there is a choice to influence.
-            if crate::text::number(data)? == 0 { Ok(()) } else { Err(errno::EACCES) }
-        }),
-    },
-    file("oom_score", 0o444, |_, _| Ok(b"0\n".to_vec())),
-    file("personality", 0o400, |_, _| Ok(b"00000000\n".to_vec())),
+    // Opened by itself.
+    file("mem", 0o600, |_, _| Err(errno::EIO)),
+    file("mountstats", 0o400, |_, a| a.mounts(crate::mounts::mountstats)),
+    file("oom_score", 0o444, detail::oom_score),
+    writable("oom_score_adj", detail::oom_score_adj, detail::set_oom_score_adj),
+    file("personality", 0o400, |_, a| {
+        Ok(format!("{:08x}\n", a.process.personality.load(Ordering::Relaxed)).into_bytes())
+    }),
+    file("projid_map", 0o444, |_, _| Ok(ID_MAP.to_vec())),
+    file("sched", 0o444, detail::sched),
+    file("schedstat", 0o444, detail::schedstat),
+    file("sessionid", 0o444, |_, _| Ok(b"4294967295".to_vec())),
+    file("setgroups", 0o444, |_, _| Ok(b"allow\n".to_vec())),
     file("smaps", 0o444, |_, a| maps(a, true)),
+    file("smaps_rollup", 0o444, |_, a| a.mm_bytes(memory::rollup)),
+    // Nothing of a task is ever on a stack of ours that could be shown.
+    file("stack", 0o400, |_, _| Ok(Vec::new())),
     file("stat", 0o444, stat),
     file("statm", 0o444, statm),
     file("status", 0o444, status),
+    file("timers", 0o444, detail::timers),
+    writable("timerslack_ns", detail::timer_slack, detail::set_timer_slack),
+    file("uid_map", 0o444, |_, _| Ok(ID_MAP.to_vec())),
     file("wchan", 0o444, |_, _| Ok(b"0".to_vec())),
 ];
 
@@ -145,7 +167,8 @@ pub(crate) fn thread_ids(m: &Machine, pid: Pid) -> Vec<Pid> {
 }
 
 /// Target of exe, cwd or root.
-pub(crate) fn place(m: &Machine, tid: Pid, row: usize) -> Result<Link> {
+pub(crate) fn place(m: &Machine, tid: Pid, row: usize, by: &Task) -> Result<Link> {
+    check_access(m, tid, by)?;
     let task = m.tree.task(tid).ok_or(errno::ENOENT)?;
     let path = match PLACES[row] {
         "cwd" => task.fs().cwd(),
@@ -161,33 +184,65 @@ pub(crate) fn open(m: &Arc<Machine>, tid: Pid, row: usize, by: &Task) -> Result<
         return Err(errno::ENOENT);
     }
     let f = &FILES[row];
-    // What shows another's memory layout or secrets is for its owner (ptrace(2), PTRACE_MODE_READ).
-    if matches!(f.name, "auxv" | "environ" | "maps" | "smaps" | "io")
-        && let Some(o) = owner(m, tid)
-    {
-        let c = by.cred();
-        if c.fsuid != o.uid && !c.has(abi::cap::CAP_SYS_PTRACE) {
-            return Err(errno::EACCES);
-        }
+    if SECRET.contains(&f.name) {
+        check_access(m, tid, by)?;
     }
-    let (make, store) = (f.make, f.store);
+    if f.name == "mem" {
+        return Ok(MemFile::new(&*m.tree.task(tid).ok_or(errno::ESRCH)?)?);
+    }
+    let (make, store, secret) = (f.make, f.store, SECRET.contains(&f.name));
     Ok(TextFile::new(
-        Box::new(move |by| make(&by.machine, &About::new(&by.machine, tid)?)),
+        Box::new(move |by| {
+            // Again: it may be another program by now.
+            if secret {
+                check_access(&by.machine, tid, by)?;
+            }
+            make(&by.machine, &About::new(&by.machine, tid)?)
+        }),
         store.map(|s| {
             Box::new(move |by: &Task, d: &[u8]| s(&by.machine, &About::new(&by.machine, tid)?, by, d)) as _
         }),
     ))
 }
 
+/// What shows another's memory layout or secrets.
+const SECRET: [&str; 12] = [
+    "auxv",
+    "environ",
+    "io",
+    "maps",
+    "mem",
+    "personality",
+    "smaps",
+    "smaps_rollup",
+    "stack",
+    "syscall",
+    "timers",
+    "wchan",
+];
+
+/// May `by` look into a task (ptrace(2), PTRACE_MODE_READ_FSCREDS)? EACCES.
+pub(crate) fn check_access(m: &Machine, tid: Pid, by: &Task) -> Result<()> {
+    let Some(task) = m.tree.task(tid) else { return Ok(()) };
+    if Arc::ptr_eq(&task.process, &by.process) {
+        return Ok(());
+    }
+    let (me, it) = (by.cred(), task.cred());
+    let same = [it.uid, it.euid, it.suid].iter().all(|u| *u == me.fsuid)
+        && [it.gid, it.egid, it.sgid].iter().all(|g| *g == me.fsgid);
+    let open = same && task.process.state.lock().dumpable == 1;
+    if open || me.has(abi::cap::CAP_SYS_PTRACE) { Ok(()) } else { Err(errno::EACCES) }
+}
+
 /// What is known of the task that a file is about: the live task, or what its zombie left.
 pub(crate) struct About {
     tid: Pid,
-    task: Option<Arc<Task>>,
+    pub(crate) task: Option<Arc<Task>>,
     ppid: Pid,
     pgid: Pid,
     sid: Pid,
     zombie: Option<kernel::task::tree::Zombie>,
-    process: Arc<kernel::task::Process>,
+    pub(crate) process: Arc<kernel::task::Process>,
     uid: u32,
 }
 
@@ -209,7 +264,7 @@ impl About {
         })
     }
 
-    fn comm(&self) -> Vec<u8> {
+    pub(crate) fn comm(&self) -> Vec<u8> {
         match (&self.task, &self.zombie) {
             (Some(t), _) => t.comm.lock().clone(),
             (None, Some(z)) => z.comm.clone(),
@@ -223,7 +278,7 @@ impl About {
         self.task.is_none() && self.zombie.is_none() && self.process.is_init.load(Ordering::Relaxed)
     }
 
-    fn mm(&self) -> Option<Arc<kernel::mm::Mm>> {
+    pub(crate) fn mm(&self) -> Option<Arc<kernel::mm::Mm>> {
         self.task.as_ref().and_then(|t| t.mm())
     }
 
@@ -256,13 +311,12 @@ impl About {
 
     /// User and system time in clock ticks (1/100 s).
     fn ticks(&self) -> (u64, u64) {
-        let (mut u, mut s) = (0, 0);
-        for t in self.process.threads() {
-            u += t.stats.user_ns.load(Ordering::Relaxed);
-            s += t.stats.system_ns.load(Ordering::Relaxed);
-        }
-        let own = self.process.state.lock().own_usage;
-        ((u + own.user_ns) / 10_000_000, (s + own.system_ns) / 10_000_000)
+        // A thread that is not the leader tells of itself alone.
+        let (u, s) = match &self.task {
+            Some(t) if !t.is_leader() => t.cpu_time_ns(),
+            _ => self.process.cpu_time_ns(),
+        };
+        (u / 10_000_000, s / 10_000_000)
     }
 }
 
@@ -405,9 +459,10 @@ fn status(m: &Arc<Machine>, a: &About) -> Result<Vec<u8>> {
         let rss = (private + shared) >> 10;
         let _ = write!(
             s,
-            "VmPeak:\t{peak:8} kB\nVmSize:\t{total:8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t{rss:8} kB\n\
+            "VmPeak:\t{peak:8} kB\nVmSize:\t{total:8} kB\nVmLck:\t{:8} kB\nVmPin:\t       0 kB\nVmHWM:\t{rss:8} kB\n\
              VmRSS:\t{rss:8} kB\nRssAnon:\t{:8} kB\nRssFile:\t{:8} kB\nRssShmem:\t       0 kB\nVmData:\t{:8} kB\n\
              VmStk:\t{:8} kB\nVmExe:\t{:8} kB\nVmLib:\t       0 kB\nVmPTE:\t       0 kB\nVmSwap:\t       0 kB\n",
+            totals.locked >> 10,
             private >> 10,
             shared >> 10,
             totals.data >> 10,

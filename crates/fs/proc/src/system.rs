@@ -8,7 +8,7 @@ use std::{
 use abi::errno;
 use kernel::{Machine, Result, machine};
 
-use crate::text::number;
+use crate::{devices, sysvipc, text::number};
 
 /// Takes what somebody writes.
 type Store = fn(&Arc<Machine>, &[u8]) -> Result<()>;
@@ -28,7 +28,12 @@ const fn file(name: &'static str, make: fn(&Arc<Machine>) -> Result<Vec<u8>>) ->
 pub(crate) static FILES: &[SystemFile] = &[
     file("cmdline", |m| Ok(format!("{}\n", m.config.cmdline).into_bytes())),
     file("cpuinfo", cpuinfo),
-    file("devices", devices),
+    file("consoles", devices::consoles),
+    file("crypto", empty),
+    file("devices", devices::devices),
+    file("diskstats", empty),
+    file("dma", empty),
+    file("execdomains", |_| Ok(b"0-0\tLinux           \t[kernel]\n".to_vec())),
     SystemFile {
         name: "exitcode",
         mode: 0o600,
@@ -39,19 +44,50 @@ pub(crate) static FILES: &[SystemFile] = &[
         }),
     },
     file("filesystems", filesystems),
-    file("interrupts", |_| Ok(Vec::new())),
+    file("fb", empty),
+    file("interrupts", interrupts),
+    file("ioports", empty),
+    SystemFile { name: "kallsyms", mode: 0o444, make: empty, store: None },
     file("loadavg", loadavg),
+    file("locks", devices::locks),
     file("meminfo", meminfo),
+    file("misc", devices::misc),
+    file("modules", empty),
     file("partitions", |_| Ok(b"major minor  #blocks  name\n\n".to_vec())),
-    file("softirqs", |_| Ok(Vec::new())),
+    file("softirqs", softirqs),
     file("stat", stat),
     file("swaps", |_| Ok(b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_vec())),
+    file("sysvipc/msg", sysvipc::msg),
+    file("sysvipc/sem", sysvipc::sem),
+    file("sysvipc/shm", sysvipc::shm),
+    file("tty/drivers", devices::tty_drivers),
+    file("tty/ldiscs", |_| Ok(b"n_tty       0\n".to_vec())),
     file("uptime", uptime),
     file("version", |_| {
         Ok(format!("Linux version {} (umlaut) {}\n", machine::RELEASE, machine::VERSION).into_bytes())
     }),
     file("vmstat", vmstat),
 ];
+
+/// There are none of these.
+fn empty(_: &Arc<Machine>) -> Result<Vec<u8>> {
+    Ok(Vec::new())
+}
+
+/// A head with a column for each processor.
+fn per_cpu_head(m: &Machine, lead: usize) -> String {
+    let cpus: String = (0..m.config.cpus).map(|i| format!("{:<11}", format!("CPU{i}"))).collect();
+    format!("{}{}\n", " ".repeat(lead), cpus.trim_end())
+}
+
+/// No device interrupts this kernel.
+fn interrupts(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    Ok(per_cpu_head(m, 11).into_bytes())
+}
+
+fn softirqs(m: &Arc<Machine>) -> Result<Vec<u8>> {
+    Ok(per_cpu_head(m, 20).into_bytes())
+}
 
 fn cpuinfo(m: &Arc<Machine>) -> Result<Vec<u8>> {
     let mut s = String::new();
@@ -81,19 +117,6 @@ fn cpuinfo(m: &Arc<Machine>) -> Result<Vec<u8>> {
     Ok(s.into_bytes())
 }
 
-fn devices(m: &Arc<Machine>) -> Result<Vec<u8>> {
-    let mut s = String::from("Character devices:\n");
-    for ((major, minor), d) in &m.registry.char_drivers {
-        let minor = minor.map_or(String::new(), |n| format!(":{n}"));
-        let _ = writeln!(s, "{major:3} {}{minor}", d.name());
-    }
-    s.push_str("\nBlock devices:\n");
-    for ((major, _), d) in &m.registry.block_drivers {
-        let _ = writeln!(s, "{major:3} {}", d.name());
-    }
-    Ok(s.into_bytes())
-}
-
 fn filesystems(m: &Arc<Machine>) -> Result<Vec<u8>> {
     let mut s = String::new();
     for (name, t) in &m.registry.filesystems {
@@ -108,8 +131,10 @@ fn centis(ns: u64) -> (u64, u64) {
 }
 
 fn busy_ns(m: &Arc<Machine>) -> (u64, u64) {
-    m.tree.tasks().iter().fold((0, 0), |(u, s), t| {
-        (u + t.stats.user_ns.load(Ordering::Relaxed), s + t.stats.system_ns.load(Ordering::Relaxed))
+    let ended = m.tree.ended_cpu_ns();
+    m.tree.tasks().iter().fold(ended, |(u, s), t| {
+        let now = t.cpu_time_ns();
+        (u + now.0, s + now.1)
     })
 }
 
@@ -125,7 +150,8 @@ fn loadavg(m: &Arc<Machine>) -> Result<Vec<u8>> {
     let tasks = m.tree.tasks();
     let running = tasks.iter().filter(|t| t.run_state() == kernel::task::RunState::Running).count();
     let last = tasks.iter().map(|t| t.tid()).max().unwrap_or(1);
-    Ok(format!("0.00 0.00 0.00 {running}/{} {last}\n", tasks.len()).into_bytes())
+    let load: String = m.load.averages().iter().map(|(a, b)| format!("{a}.{b:02} ")).collect();
+    Ok(format!("{load}{running}/{} {last}\n", tasks.len()).into_bytes())
 }
 
 fn stat(m: &Arc<Machine>) -> Result<Vec<u8>> {
@@ -189,8 +215,8 @@ fn meminfo(m: &Arc<Machine>) -> Result<Vec<u8>> {
         ("SUnreclaim", 0),
         ("KernelStack", 0),
         ("PageTables", 0),
-        ("CommitLimit", total / 2),
-        ("Committed_AS", private + files),
+        ("CommitLimit", m.memory.commit_limit() >> 10),
+        ("Committed_AS", m.memory.committed_bytes() >> 10),
         ("VmallocTotal", 34_359_738_367),
         ("VmallocUsed", 0),
         ("VmallocChunk", 0),
@@ -209,11 +235,26 @@ fn meminfo(m: &Arc<Machine>) -> Result<Vec<u8>> {
 fn vmstat(m: &Arc<Machine>) -> Result<Vec<u8>> {
     let (total, private, files) = memory_kib(m);
     let free = total.saturating_sub(private + files);
+    let faults = m.tree.tasks().iter().fold((0, 0), |(all, major), t| {
+        (all + t.stats.faults.load(Ordering::Relaxed), major + t.stats.major_faults.load(Ordering::Relaxed))
+    });
     Ok(format!(
-        "nr_free_pages {}\nnr_anon_pages {}\nnr_file_pages {}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n",
+        "nr_free_pages {}\nnr_inactive_anon 0\nnr_active_anon {}\nnr_inactive_file {}\nnr_active_file 0\nnr_anon_pages {}\n\
+         nr_file_pages {}\nnr_dirty 0\nnr_writeback 0\nnr_shmem {}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault {}\n\
+         pgmajfault {}\noom_kill {}\n",
         free / 4,
         private / 4,
-        files / 4
+        files / 4,
+        private / 4,
+        files / 4,
+        files / 4,
+        faults.0,
+        faults.1,
+        m.memory.oom_kills(),
     )
     .into_bytes())
+}
+
+pub(crate) fn paths() -> Vec<&'static str> {
+    FILES.iter().map(|f| f.name).collect()
 }

@@ -223,7 +223,7 @@ fn hand_over(cx: &mut TaskCx, k: &Key, addr: u64, died: bool) -> Result<()> {
             Ok(_) => {}
             Err(EFAULT) => {
                 drop(locks);
-                cx.mm.fault_in(addr, true)?;
+                cx.fault_in(addr, true)?;
             }
             Err(e) => return Err(e),
         }

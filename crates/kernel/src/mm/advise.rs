@@ -8,7 +8,7 @@ use abi::{
 };
 use hal::MapOp;
 
-use super::{Inner, LAZY_COUNT, MAX_MAP_COUNT, Mm, PageCache, VmaFlags, is_aligned};
+use super::{Inner, LAZY_COUNT, Mm, PageCache, VmaFlags, is_aligned};
 use crate::error::Result;
 
 /// What an advice does to the flags of a mapping: set, cleared.
@@ -98,7 +98,7 @@ impl Mm {
             if advice == MADV_WIPEONFORK && v.object.is_some() {
                 return Err(EINVAL);
             }
-            if i.vmas.count() + i.vmas.splits(a, b) > MAX_MAP_COUNT {
+            if i.vmas.count() + i.vmas.splits(a, b) > self.max_map_count() {
                 return Err(ENOMEM);
             }
             if matches!(advice, MADV_HUGEPAGE | MADV_NOHUGEPAGE) && v.cache().is_none() {

@@ -2,7 +2,7 @@
 
 use hal::{PAGE_SIZE, Prot};
 
-use super::{Limits, MAX_MAP_COUNT, Mm, Vma, VmaFlags};
+use super::{Limits, Mm, Vma, VmaFlags};
 
 impl Mm {
     /// Sets the end of the heap; the end it has now, which is the old one if that cannot be.
@@ -37,7 +37,7 @@ impl Mm {
                 && data <= limits.data
                 && t.data + (new - old) <= limits.data
                 && self.charge.check_commit(new - old).is_ok()
-                && i.vmas.count() < MAX_MAP_COUNT;
+                && i.vmas.count() < self.max_map_count();
             if !free || !fits {
                 return l.brk;
             }
@@ -50,6 +50,7 @@ impl Mm {
                 flags: VmaFlags::ACCOUNT | i.default_flags,
                 offset: 0,
                 object: None,
+                user: None,
             };
             let (gone, done) = self.enter(&mut i, vma, false);
             if done.is_err() {

@@ -7,7 +7,7 @@ use abi::{
 };
 use hal::{Backing, Exception, MapOp, PAGE_SIZE};
 
-use super::{Inner, Limits, MAX_MAP_COUNT, Mm, Vma, VmaFlags};
+use super::{Inner, Limits, Mm, Vma, VmaFlags};
 use crate::{error::Result, task::TaskCx};
 
 /// What an access wanted.
@@ -111,7 +111,7 @@ impl Mm {
             || locked && t.locked + len > limits.locked
             || page < self.range().0
             || i.vmas.below(start).is_some_and(|b| b.end.saturating_add(super::vma::GUARD) > page)
-            || i.vmas.count() >= MAX_MAP_COUNT
+            || i.vmas.count() >= self.max_map_count()
         {
             return None;
         }

@@ -30,6 +30,7 @@ pub fn private_vma(start: u64, end: u64, prot: Prot, object: Option<(&Arc<Mapped
         flags: if prot.write { VmaFlags::ACCOUNT } else { VmaFlags::empty() },
         offset: object.map_or(0, |o| o.1),
         object: object.map(|o| o.0.clone()),
+        user: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use abi::errno::{EAGAIN, EINVAL, ENOMEM, EPERM};
 use hal::PAGE_SIZE;
 
-use super::{Limits, MAX_MAP_COUNT, Mm, VmaFlags, page_len};
+use super::{Limits, Mm, VmaFlags, page_len};
 use crate::error::Result;
 
 const BOTH: VmaFlags = VmaFlags::LOCKED.union(VmaFlags::LOCK_ON_FAULT);
@@ -38,7 +38,7 @@ impl Mm {
         if locking && !limits.may_lock && i.vmas.totals().locked + new > limits.locked {
             return Err(ENOMEM);
         }
-        if i.vmas.count() + i.vmas.splits(start, end) > MAX_MAP_COUNT {
+        if i.vmas.count() + i.vmas.splits(start, end) > self.max_map_count() {
             return Err(ENOMEM);
         }
         // As in Linux, what comes before a hole is locked.

@@ -11,8 +11,8 @@ use abi::{
 use hal::{Backing, MapOp, PAGE_SIZE, Prot};
 
 use super::{
-    Inner, LAZY_COUNT, LAZY_LEN, Limits, MAX_MAP_COUNT, MapSource, Mapped, Mm, PageCache, Source, Vma,
-    VmaFlags, is_aligned, page_len,
+    Inner, LAZY_COUNT, LAZY_LEN, Limits, MapSource, MapUser, Mapped, Mm, PageCache, Source, Vma, VmaFlags,
+    is_aligned, page_len,
 };
 use crate::{
     error::Result,
@@ -45,6 +45,7 @@ struct Plan {
     flags: VmaFlags,
     object: Option<Arc<Mapped>>,
     offset: u64,
+    user: Option<MapUser>,
 }
 
 const RWX: Prot = Prot { read: true, write: true, exec: true };
@@ -90,6 +91,7 @@ impl Mm {
             flags: plan.flags,
             offset: plan.offset,
             object: plan.object,
+            user: plan.user,
         };
         let (old, done) = self.enter(&mut i, vma, fixed);
         let populate = r.flags.contains(MapFlags::POPULATE) && !r.flags.contains(MapFlags::NONBLOCK)
@@ -131,7 +133,7 @@ impl Mm {
         flags.set(VmaFlags::GROWSDOWN, grows);
         flags.set(VmaFlags::NORESERVE, r.flags.contains(MapFlags::NORESERVE));
         flags.set(VmaFlags::NOHUGE, r.flags.contains(MapFlags::STACK));
-        let mut plan = Plan { prot: r.prot, max: RWX, flags, object: None, offset: 0 };
+        let mut plan = Plan { prot: r.prot, max: RWX, flags, object: None, offset: 0, user: None };
         match r.file {
             None => {
                 if !(kind == MAP_PRIVATE || kind == MAP_SHARED) || shared && grows {
@@ -216,6 +218,7 @@ impl Mm {
         };
         plan.object = Some(Arc::new(Mapped { file: Some(file.clone()), source, _writer: writer }));
         plan.offset = r.offset;
+        plan.user = mappable.users().map(MapUser::new);
         Ok(())
     }
 
@@ -255,7 +258,7 @@ impl Mm {
 
     /// Limits of the process, and the number of mappings.
     fn check_room(&self, i: &Inner, addr: u64, len: u64, plan: &Plan, l: &Limits) -> Result<()> {
-        if i.vmas.count() + 1 + i.vmas.splits(addr, addr + len) > MAX_MAP_COUNT {
+        if i.vmas.count() + 1 + i.vmas.splits(addr, addr + len) > self.max_map_count() {
             return Err(ENOMEM);
         }
         let t = i.vmas.totals();

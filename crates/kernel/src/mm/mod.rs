@@ -24,6 +24,7 @@ mod protect;
 mod query;
 mod ranges;
 mod remap;
+mod segments;
 pub mod shared;
 mod unmap;
 mod vma;
@@ -31,7 +32,10 @@ mod vma;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Weak};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use abi::errno::ENOMEM;
 use hal::{HostFile, MapOp, PAGE_SIZE, Space};
@@ -43,7 +47,8 @@ pub use map::MapRequest;
 pub use page_cache::PageCache;
 pub use query::MapLine;
 pub use remap::RemapRequest;
-pub use vma::{Mapped, Source, Totals, Vma, VmaFlags, VmaTree};
+pub use segments::MmUse;
+pub use vma::{MapUser, MapUsers, Mapped, Source, Totals, Vma, VmaFlags, VmaTree};
 
 use self::{charge::Charge, ranges::RangeSet};
 use crate::{
@@ -68,10 +73,12 @@ pub enum MapSource {
 pub trait Mappable: Send + Sync {
     /// What to map. `shared_write`: stores must reach the file. EACCES, ENODEV as mmap(2) says.
     fn map_source(&self, shared_write: bool) -> Result<MapSource>;
+    /// Who counts its mappings.
+    fn users(&self) -> Option<Arc<dyn MapUsers>> {
+        None
+    }
 }
 
-/// Most mappings of one address space (vm.max_map_count).
-pub const MAX_MAP_COUNT: usize = 65530;
 /// Lowest address a program may map (vm.mmap_min_addr).
 pub const MMAP_MIN_ADDR: u64 = 65536;
 /// Up to this many mappings, changes do not run into the host's limit and need not be waited for.
@@ -156,6 +163,8 @@ pub struct Mm {
     me: Weak<Mm>,
     inner: Mutex<Inner>,
     image: Mutex<Image>,
+    /// Tasks that run in it.
+    tasks: AtomicUsize,
 }
 
 impl Mm {
@@ -182,7 +191,13 @@ impl Mm {
             me: me.clone(),
             inner: Mutex::new(locks::MM, inner),
             image: Mutex::new(locks::LEAF, image),
+            tasks: AtomicUsize::new(0),
         })
+    }
+
+    /// Most mappings of one address space (vm.max_map_count).
+    fn max_map_count(&self) -> usize {
+        usize::try_from(self.charge.policy.max_map_count.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

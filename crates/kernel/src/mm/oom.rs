@@ -13,7 +13,7 @@ use super::Mm;
 use crate::{
     error::Result,
     machine::Machine,
-    task::{Process, Task},
+    task::{Process, RunState, Task},
 };
 
 /// Bytes a second a guest may take into use without being noticed; the time between samples follows from it.
@@ -40,6 +40,9 @@ pub fn start(machine: &Arc<Machine>) -> Result<()> {
 
 /// One sample; how long to sleep until the next.
 fn watch(m: &Arc<Machine>) -> Duration {
+    m.load.look(m.clock.uptime_ns(), || {
+        m.tree.tasks().iter().filter(|t| t.run_state() == RunState::Running).count() as u64
+    });
     let users = sample(m);
     let private = users.iter().map(|u| u.1).sum();
     m.memory.set_resident(private);
@@ -68,7 +71,14 @@ fn sample(m: &Machine) -> Vec<(Arc<Task>, u64)> {
 
 fn kill_largest(m: &Machine, mut users: Vec<(Arc<Task>, u64)>, used: u64) {
     use std::sync::atomic::Ordering;
-    users.sort_by_key(|u| std::cmp::Reverse(u.1));
+    // Linux's badness: what is used, moved by thousandths of all memory (oom_score_adj).
+    let thousandth = i64::try_from(m.memory.limit() / 1000).unwrap_or(i64::MAX);
+    let adjust = |t: &Task| i64::from(t.process.oom_score_adj.load(Ordering::Relaxed));
+    users.retain(|(t, _)| adjust(t) != -1000);
+    users.sort_by_key(|(t, used)| {
+        let used = i64::try_from(*used).unwrap_or(i64::MAX);
+        std::cmp::Reverse(used.saturating_add(adjust(t).saturating_mul(thousandth)))
+    });
     // One that is being killed already gives its memory back soon.
     if users.iter().any(|(t, _)| t.process.state.lock().group_exit.is_some()) {
         return;
@@ -87,6 +97,7 @@ fn kill_largest(m: &Machine, mut users: Vec<(Arc<Task>, u64)>, used: u64) {
             m.memory.limit() / 1024
         ),
     );
+    m.memory.count_oom_kill();
     kill(&task.process);
 }
 

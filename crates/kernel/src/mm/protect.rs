@@ -3,7 +3,7 @@
 use abi::errno::{EACCES, EINVAL, ENOMEM};
 use hal::{MapOp, Prot};
 
-use super::{Inner, LAZY_COUNT, MAX_MAP_COUNT, Mm, Vma, VmaFlags, is_aligned, page_len};
+use super::{Inner, LAZY_COUNT, Mm, Vma, VmaFlags, is_aligned, page_len};
 use crate::error::Result;
 
 impl Mm {
@@ -26,7 +26,7 @@ impl Mm {
             }
             start = v.start;
         }
-        if i.vmas.count() + i.vmas.splits(start, end) > MAX_MAP_COUNT {
+        if i.vmas.count() + i.vmas.splits(start, end) > self.max_map_count() {
             return Err(ENOMEM);
         }
         let (to, result) = self.changeable(&i, start, end, prot);

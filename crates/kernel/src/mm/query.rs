@@ -49,6 +49,11 @@ impl Mm {
             .collect()
     }
 
+    /// Is anything mapped at an address?
+    pub fn covers(&self, addr: u64) -> bool {
+        self.lock().vmas.find(addr).is_some()
+    }
+
     /// The shared object behind an address, as a number that tells objects apart, and the position in it. `None` for
     /// private memory.
     pub fn shared_place(&self, addr: u64) -> Option<(usize, u64)> {

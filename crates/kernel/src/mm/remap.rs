@@ -7,7 +7,7 @@ use abi::{
 };
 use hal::{Backing, MapOp, PAGE_SIZE};
 
-use super::{Inner, Limits, MAX_MAP_COUNT, Mm, Source, Vma, VmaFlags, is_aligned, page_len};
+use super::{Inner, Limits, Mm, Source, Vma, VmaFlags, is_aligned, page_len};
 use crate::error::Result;
 
 /// Arguments of mremap(2).
@@ -96,7 +96,7 @@ impl Mm {
         if !has(MREMAP_MAYMOVE) {
             return Err(ENOMEM);
         }
-        if i.vmas.count() + 4 > MAX_MAP_COUNT {
+        if i.vmas.count() + 4 > self.max_map_count() {
             return Err(ENOMEM);
         }
         let new = if has(MREMAP_FIXED) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use abi::errno::{EINVAL, ENOMEM};
 use hal::MapOp;
 
-use super::{Inner, LAZY_COUNT, MAX_MAP_COUNT, Mm, PageCache, Vma, is_aligned, page_len};
+use super::{Inner, LAZY_COUNT, Mm, PageCache, Vma, is_aligned, page_len};
 use crate::error::Result;
 
 impl Mm {
@@ -19,7 +19,7 @@ impl Mm {
         }
         let mut i = self.lock();
         let inside = i.vmas.find(addr).is_some_and(|v| v.start < addr && v.end > end);
-        if inside && i.vmas.count() + 1 > MAX_MAP_COUNT {
+        if inside && i.vmas.count() + 1 > self.max_map_count() {
             return Err(ENOMEM);
         }
         let (old, done) = self.remove(&mut i, addr, end);

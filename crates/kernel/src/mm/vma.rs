@@ -50,6 +50,35 @@ pub struct Mapped {
     pub(super) _writer: Option<WriteGuard>,
 }
 
+/// Counts the mappings of an object (System V shared memory: `shm_nattch`). Called with an address space locked: it takes
+/// none but leaf locks, unless the last mapping is closed, which no lock is held for.
+pub trait MapUsers: Send + Sync {
+    fn opened(&self);
+    fn closed(&self);
+}
+
+/// One counted mapping.
+pub struct MapUser(Arc<dyn MapUsers>);
+
+impl MapUser {
+    pub fn new(users: Arc<dyn MapUsers>) -> MapUser {
+        users.opened();
+        MapUser(users)
+    }
+}
+
+impl Clone for MapUser {
+    fn clone(&self) -> MapUser {
+        MapUser::new(self.0.clone())
+    }
+}
+
+impl Drop for MapUser {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
 /// One mapping: `[start, end)`.
 #[derive(Clone)]
 pub struct Vma {
@@ -63,6 +92,8 @@ pub struct Vma {
     pub offset: u64,
     /// `None`: private anonymous memory.
     pub object: Option<Arc<Mapped>>,
+    /// Counts this mapping, where somebody wants to know.
+    pub user: Option<MapUser>,
 }
 
 impl Vma {

@@ -7,7 +7,16 @@ const P: u64 = PAGE_SIZE;
 fn vma(start: u64, end: u64, write: bool) -> Vma {
     let prot = Prot { read: true, write, exec: false };
     let max = Prot { read: true, write: true, exec: true };
-    Vma { start: start * P, end: end * P, prot, max, flags: VmaFlags::empty(), offset: 0, object: None }
+    Vma {
+        start: start * P,
+        end: end * P,
+        prot,
+        max,
+        flags: VmaFlags::empty(),
+        offset: 0,
+        object: None,
+        user: None,
+    }
 }
 
 /// The pages of the tree: `Some(writable)`.

@@ -190,6 +190,9 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         return Err(ERESTART);
     }
     check_limit(cx, &tree)?;
+    if tree.tasks.len() as u64 >= cx.machine().tunables.threads_max.load(Ordering::Relaxed) {
+        return Err(EAGAIN);
+    }
     let tid = tree.alloc_pid().ok_or(EAGAIN)?;
     let process = match actions {
         None => me.process.clone(),
@@ -199,7 +202,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
             let mut child = p.state.lock();
             child.dumpable = parent.dumpable;
             drop(child);
-            p.personality.store(me.process.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+            p.inherit(&me.process);
             p
         }
     };
@@ -223,6 +226,10 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         exit_signal,
     };
     let task = Task::new(parts);
+    *task.ipc.write() = me.ipc();
+    if has(CLONE_SYSVSEM) {
+        crate::ipc::sem::share_undo(me, &task);
+    }
     {
         let mut s = process.state.lock();
         if s.group_exit.is_some() || s.exec_by.is_some() {

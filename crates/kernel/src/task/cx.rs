@@ -10,7 +10,7 @@ use crate::{
     error::Result,
     io::{Sink, Source},
     machine::Machine,
-    mm::Mm,
+    mm::{Access, Limits, Mm},
     vfs::fdtable::FdTable,
 };
 use abi::errno::{EFAULT, EINVAL, ENAMETOOLONG};
@@ -68,6 +68,9 @@ impl TaskCx {
         self.keep_cpu_time();
         let old = (std::mem::replace(&mut self.ctx, ctx), std::mem::replace(&mut self.mm, mm));
         *self.task.mm.write() = Some(self.mm.clone());
+        let mm_use = crate::mm::MmUse::new(&self.mm, self.task.pid());
+        let before = self.task.mm_use.lock().replace(mm_use);
+        drop(before);
         self.attach_context();
         old
     }
@@ -134,6 +137,13 @@ impl TaskCx {
         Some(d)
     }
 
+    /// Does what a fault of the program at `addr` would do, within its limits: a bad address does not make a stack of
+    /// whatever length. EFAULT.
+    pub(crate) fn fault_in(&self, addr: u64, write: bool) -> Result<()> {
+        let access = if write { Access::Write } else { Access::Read };
+        self.mm.fault(addr, access, &Limits::of(&self.task)).map_err(|_| EFAULT)
+    }
+
     /// Copies guest memory in. EFAULT unless all of it is readable.
     pub fn copy_in(&mut self, addr: u64, buf: &mut [u8]) -> Result<()> {
         if self.copy_in_some(addr, buf) == buf.len() { Ok(()) } else { Err(EFAULT) }
@@ -142,7 +152,7 @@ impl TaskCx {
     /// Copies in what is readable; returns the bytes copied.
     pub fn copy_in_some(&mut self, addr: u64, buf: &mut [u8]) -> usize {
         let mut done = self.ctx.read(addr, buf);
-        while done < buf.len() && self.mm.fault_in(addr.wrapping_add(done as u64), false).is_ok() {
+        while done < buf.len() && self.fault_in(addr.wrapping_add(done as u64), false).is_ok() {
             let n = self.ctx.read(addr.wrapping_add(done as u64), &mut buf[done..]);
             if n == 0 {
                 break;
@@ -160,7 +170,7 @@ impl TaskCx {
     /// Copies out what is writable; returns the bytes copied.
     pub fn copy_out_some(&mut self, addr: u64, buf: &[u8]) -> usize {
         let mut done = self.ctx.write(addr, buf);
-        while done < buf.len() && self.mm.fault_in(addr.wrapping_add(done as u64), true).is_ok() {
+        while done < buf.len() && self.fault_in(addr.wrapping_add(done as u64), true).is_ok() {
             let n = self.ctx.write(addr.wrapping_add(done as u64), &buf[done..]);
             if n == 0 {
                 break;
@@ -326,7 +336,7 @@ impl Sink for UserIo<'_> {
         let _ = mem;
         self.each(len, |cx, addr, n, done| {
             let mut moved = cx.mm.space.write_from_shared(addr, offset + done as u64, n);
-            while moved < n && cx.mm.fault_in(addr + moved as u64, true).is_ok() {
+            while moved < n && cx.fault_in(addr + moved as u64, true).is_ok() {
                 let m = cx.mm.space.write_from_shared(
                     addr + moved as u64,
                     offset + (done + moved) as u64,
@@ -368,7 +378,7 @@ impl Source for UserIo<'_> {
         let _ = mem;
         self.each(len, |cx, addr, n, done| {
             let mut moved = cx.mm.space.read_to_shared(addr, offset + done as u64, n);
-            while moved < n && cx.mm.fault_in(addr + moved as u64, false).is_ok() {
+            while moved < n && cx.fault_in(addr + moved as u64, false).is_ok() {
                 let m = cx.mm.space.read_to_shared(
                     addr + moved as u64,
                     offset + (done + moved) as u64,

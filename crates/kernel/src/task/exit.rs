@@ -55,6 +55,7 @@ pub fn finish(mut cx: TaskCx) {
         u
     };
     *task.mm.write() = None;
+    leave_ipc(&task);
     close_files(&mut cx);
 
     let ended = leave_tree(&task, cx.exit_status, usage);
@@ -71,6 +72,14 @@ pub fn finish(mut cx: TaskCx) {
     drop(task);
     drop(cx);
     machine.tree.context_gone();
+}
+
+/// Shared memory is detached and semaphores are put back before anybody can learn of the end.
+fn leave_ipc(task: &Task) {
+    let mm_use = task.mm_use.lock().take();
+    drop(mm_use);
+    let undo = task.sem_undo.lock().take();
+    crate::ipc::sem::leave(task, undo);
 }
 
 /// What user space is told through memory: robust futexes, the cleared thread id, a parent in vfork(2).
@@ -97,10 +106,12 @@ fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> Option
     let mut tree = machine.tree.lock();
     let tid = task.tid();
     tree.tasks.remove(&tid);
+    machine.tree.add_ended(&usage);
     tree.user_leave(uid);
     let (status, total) = {
         let mut s = process.state.lock();
         s.threads.retain(|t| !std::ptr::eq(Weak::as_ptr(t), Arc::as_ptr(task)));
+        process.keep_io(task);
         s.own_usage += &usage;
         if tid == process.pid {
             s.leader_status = own;

@@ -46,9 +46,10 @@ pub use work::Work;
 
 use crate::{
     error::{ERESTART, Result},
+    ipc::{IpcNs, sem::SemUndo},
     locks,
     machine::Machine,
-    mm::Mm,
+    mm::{Mm, MmUse},
     signal::TaskSignals,
     vfs::fdtable::FdTable,
 };
@@ -79,6 +80,8 @@ pub struct TaskStats {
     /// User and system nanoseconds, sampled when the task enters the kernel for a reason that is not hot, and at its end.
     pub user_ns: AtomicU64,
     pub system_ns: AtomicU64,
+    /// Bytes read and written, calls that read and wrote.
+    pub io: [AtomicU64; 4],
 }
 
 /// One guest thread.
@@ -96,6 +99,12 @@ pub struct Task {
     /// Shown as the name (prctl PR_SET_NAME, at most 15 bytes).
     pub comm: Mutex<Vec<u8>>,
     pub mm: RwLock<Option<Arc<Mm>>>,
+    /// Counts it among those that run in `mm`.
+    pub(crate) mm_use: Mutex<Option<MmUse>>,
+    /// The IPC namespace.
+    pub ipc: RwLock<Arc<IpcNs>>,
+    /// What semop(2) undoes when the last task that shares it ends.
+    pub(crate) sem_undo: Mutex<Option<Arc<SemUndo>>>,
     pub files: RwLock<Option<Arc<FdTable>>>,
     pub fs: RwLock<Arc<FsContext>>,
     pub cred: RwLock<Arc<Cred>>,
@@ -173,7 +182,11 @@ pub struct TaskParts {
 impl Task {
     pub fn new(p: TaskParts) -> Arc<Task> {
         let start_ns = p.machine.clock.monotonic_ns();
+        let mm_use = p.mm.as_ref().map(|mm| MmUse::new(mm, p.process.pid));
         Arc::new(Task {
+            mm_use: Mutex::new(locks::LEAF, mm_use),
+            ipc: RwLock::new(locks::LEAF, p.machine.ipc.clone()),
+            sem_undo: Mutex::new(locks::LEAF, None),
             tid: AtomicU32::new(p.tid as u32),
             process: p.process,
             machine: p.machine,
@@ -218,6 +231,9 @@ impl Task {
     }
     pub fn fs(&self) -> Arc<FsContext> {
         self.fs.read().clone()
+    }
+    pub fn ipc(&self) -> Arc<IpcNs> {
+        self.ipc.read().clone()
     }
     /// `None` once the task has ended (and for kernel tasks).
     pub fn mm(&self) -> Option<Arc<Mm>> {

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
 };
 
 use abi::signal::SigInfo;
@@ -126,6 +126,12 @@ pub struct Process {
     pub exec_generation: AtomicU64,
     /// personality(2): kept and shown.
     pub personality: AtomicU32,
+    /// How gladly it is killed when memory runs out, from -1000 (never) to 1000 (proc(5)).
+    pub oom_score_adj: AtomicI32,
+    /// Which mappings a core dump is to hold (core(5)).
+    pub coredump_filter: AtomicU32,
+    /// rchar, wchar, syscr, syscw of threads that have ended.
+    ended_io: [AtomicU64; 4],
     /// init of its pid namespace: signals without a handler do not kill it, its end ends the machine.
     pub is_init: AtomicBool,
     /// All threads have ended.
@@ -175,6 +181,9 @@ impl Process {
             start_ns,
             exec_generation: AtomicU64::new(0),
             personality: AtomicU32::new(0),
+            oom_score_adj: AtomicI32::new(0),
+            coredump_filter: AtomicU32::new(0x33),
+            ended_io: [const { AtomicU64::new(0) }; 4],
             is_init: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             signal_wait: Arc::new(WaitQueue::new()),
@@ -196,6 +205,31 @@ impl Process {
             t.dying.store(true, Ordering::SeqCst);
             t.post(Work::EXIT);
         }
+    }
+
+    /// Bytes read and written, and calls that did, of all threads (/proc/PID/io).
+    pub fn io_counts(&self) -> [u64; 4] {
+        let mut sum = [0; 4];
+        let threads = self.threads();
+        let each = threads.iter().map(|t| &t.stats.io).chain([&self.ended_io]);
+        for counts in each {
+            for (s, c) in sum.iter_mut().zip(counts) {
+                *s += c.load(Ordering::Relaxed);
+            }
+        }
+        sum
+    }
+    /// Keeps the counts of a thread that ends.
+    pub(super) fn keep_io(&self, task: &Task) {
+        for (sum, c) in self.ended_io.iter().zip(&task.stats.io) {
+            sum.fetch_add(c.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+    /// What a child takes over at its birth.
+    pub(super) fn inherit(&self, parent: &Process) {
+        self.personality.store(parent.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.oom_score_adj.store(parent.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.coredump_filter.store(parent.coredump_filter.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Live threads now.

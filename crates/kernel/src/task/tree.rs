@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -70,6 +70,8 @@ pub struct TaskTree {
     contexts: AtomicUsize,
     /// Processes stopped now, so that ends need not look for them where there are none.
     stopped: AtomicUsize,
+    /// Processor time of tasks that have ended: user and system nanoseconds.
+    ended_ns: [AtomicU64; 2],
     /// Woken when `contexts` falls to 0.
     pub(super) idle: WaitQueue,
 }
@@ -89,6 +91,7 @@ impl Default for TaskTree {
                 },
             ),
             contexts: AtomicUsize::new(0),
+            ended_ns: [const { AtomicU64::new(0) }; 2],
             stopped: AtomicUsize::new(0),
             idle: WaitQueue::new(),
         }
@@ -112,6 +115,14 @@ impl TaskTree {
     /// Guest threads that exist now, ending ones included.
     pub fn contexts(&self) -> usize {
         self.contexts.load(Ordering::SeqCst)
+    }
+    /// User and system nanoseconds of all tasks that have ended.
+    pub fn ended_cpu_ns(&self) -> (u64, u64) {
+        (self.ended_ns[0].load(Ordering::Relaxed), self.ended_ns[1].load(Ordering::Relaxed))
+    }
+    pub(super) fn add_ended(&self, u: &Usage) {
+        self.ended_ns[0].fetch_add(u.user_ns, Ordering::Relaxed);
+        self.ended_ns[1].fetch_add(u.system_ns, Ordering::Relaxed);
     }
     /// Some process is stopped.
     pub(super) fn any_stopped(&self) -> bool {

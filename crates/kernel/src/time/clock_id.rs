@@ -44,6 +44,17 @@ impl ClockId {
         })
     }
 
+    /// The number it is known by.
+    pub fn number(&self) -> i32 {
+        match self {
+            ClockId::Realtime => CLOCK_REALTIME,
+            ClockId::Monotonic => CLOCK_MONOTONIC,
+            ClockId::Boottime => CLOCK_BOOTTIME,
+            ClockId::Process(..) => CLOCK_PROCESS_CPUTIME_ID,
+            ClockId::Thread(..) => CLOCK_THREAD_CPUTIME_ID,
+        }
+    }
+
     /// Nanoseconds on this clock.
     pub fn now_ns(&self, cx: &mut TaskCx) -> u64 {
         let clock = &cx.machine().clock;

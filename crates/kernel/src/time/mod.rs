@@ -21,7 +21,7 @@ pub use clock::Clock;
 pub use clock_id::ClockId;
 pub use cpu_watch::watch;
 pub use itimer::{Itimer, get_itimer, set_itimer};
-pub use posix::{Notify, PosixTimer, create, delete, get_overrun, get_timer, set_timer};
+pub use posix::{Notify, PosixTimer, TimerLine, create, delete, get_overrun, get_timer, list, set_timer};
 pub use timers::{Expiry, TimerId, Timers};
 
 use crate::{machine::Machine, task::Process};

@@ -168,6 +168,34 @@ pub fn get_overrun(cx: &TaskCx, id: i32) -> Result<i32> {
     cx.task.process.timers.lock().posix.get(&id).map(|t| t.overrun).ok_or(EINVAL)
 }
 
+/// A timer as /proc/PID/timers shows it.
+pub struct TimerLine {
+    pub id: i32,
+    /// 0 for none.
+    pub signal: i32,
+    pub value: u64,
+    /// The thread that is signalled, if it is one of its own.
+    pub thread: Option<i32>,
+    /// CLOCK_*.
+    pub clock: i32,
+}
+
+/// All timers of a process.
+pub fn list(process: &Process) -> Vec<TimerLine> {
+    let timers = process.timers.lock();
+    let line = |(id, t): (&i32, &PosixTimer)| TimerLine {
+        id: *id,
+        signal: t.signal().map_or(0, Signal::raw),
+        value: t.value,
+        thread: match &t.notify {
+            Notify::Thread(_, task) => task.upgrade().map(|t| t.tid()),
+            _ => None,
+        },
+        clock: t.clock.number(),
+    };
+    timers.posix.iter().map(line).collect()
+}
+
 struct Fire {
     armed: Armed,
     id: i32,

@@ -30,7 +30,7 @@ pub(super) struct AnonFs {
 impl AnonFs {
     pub(super) fn mount(machine: &Machine) -> Arc<Mount> {
         let fs = Arc::new_cyclic(|me| AnonFs { dev: machine.new_dev(), me: me.clone() });
-        let root = fs.inode(machine, S_IFSOCK);
+        let root = fs.inode(machine, S_IFSOCK, machine.new_ino());
         Mount::new(fs, Dentry::new_root(root), b"none", 0)
     }
 
@@ -39,11 +39,11 @@ impl AnonFs {
         Arc::new_cyclic(|me| AnonFs { dev: 0, me: me.clone() })
     }
 
-    fn inode(&self, machine: &Machine, mode: u32) -> Arc<dyn Inode> {
+    fn inode(&self, machine: &Machine, mode: u32, ino: u64) -> Arc<dyn Inode> {
         let now = machine.clock.now();
         let attr = Attr {
             dev: self.dev,
-            ino: machine.new_ino(),
+            ino,
             mode,
             nlink: 1,
             blksize: 4096,
@@ -154,7 +154,7 @@ impl super::Vfs {
         };
         let fs = mount.fs.as_any().downcast_ref::<AnonFs>();
         let inode = match fs {
-            Some(fs) => fs.inode(machine, mode),
+            Some(fs) => fs.inode(machine, mode, machine.new_ino()),
             None => mount.fs.root(),
         };
         let shown = match name {
@@ -162,6 +162,16 @@ impl super::Vfs {
             other => format!("anon_inode:{other}"),
         };
         Path { mount, dentry: Dentry::new_named(inode, shown.as_bytes()) }
+    }
+
+    /// A place that /proc shows by this very name and number (System V shared memory).
+    pub fn hidden_path(&self, machine: &Machine, shown: &[u8], ino: u64) -> Path {
+        let mount = self.anon.get_or_init(|| AnonFs::mount(machine)).clone();
+        let inode = match mount.fs.as_any().downcast_ref::<AnonFs>() {
+            Some(fs) => fs.inode(machine, abi::fs::S_IFREG | 0o600, ino),
+            None => mount.fs.root(),
+        };
+        Path { mount, dentry: Dentry::new_named(inode, shown) }
     }
 
     /// An open anonymous file (see [`super::Vfs::anon_path`]; the ends of a pipe share one place).

@@ -31,8 +31,6 @@ use crate::{
 pub const PIPE_BUF: usize = 4096;
 /// Default capacity in bytes.
 pub const DEFAULT_CAPACITY: usize = 65536;
-/// Largest capacity without CAP_SYS_RESOURCE (/proc/sys/fs/pipe-max-size).
-pub const MAX_CAPACITY: usize = 1 << 20;
 /// Bytes moved between locks.
 const CHUNK: usize = 16384;
 
@@ -144,11 +142,12 @@ impl PipeEnd {
         self.pipe.capacity()
     }
 
-    /// F_SETPIPE_SZ: rounds up to a power of two of pages; EBUSY if more is buffered, EPERM above the limit.
-    pub fn set_size(&self, size: usize, privileged: bool) -> Result<usize> {
+    /// F_SETPIPE_SZ: rounds up to a power of two of pages; EBUSY if more is buffered, EPERM above
+    /// `limit` (fs.pipe-max-size).
+    pub fn set_size(&self, size: usize, limit: u64, privileged: bool) -> Result<usize> {
         let size =
             size.max(4096).checked_next_power_of_two().filter(|s| *s <= 1 << 31).ok_or(errno::EINVAL)?;
-        if size > MAX_CAPACITY && !privileged {
+        if size as u64 > limit && !privileged {
             return Err(errno::EPERM);
         }
         let mut ring = self.pipe.ring.lock();

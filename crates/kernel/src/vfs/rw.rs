@@ -1,6 +1,6 @@
 //! Reading and writing open files: positions, O_APPEND, limits.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use abi::{
     FileType, OpenFlags,
@@ -35,7 +35,13 @@ fn read_at(task: &Task, file: &File, dst: &mut dyn Sink, pos: u64) -> Result<usi
     }
 }
 
+fn count(task: &Task, writing: usize, n: usize) {
+    task.stats.io[writing].fetch_add(n as u64, Ordering::Relaxed);
+    task.stats.io[2 + writing].fetch_add(1, Ordering::Relaxed);
+}
+
 fn done_reading(task: &Task, file: &File, n: usize) -> usize {
+    count(task, 0, n);
     if n > 0 && task.machine.vfs.is_watched() {
         events::accessed(file);
     }
@@ -137,6 +143,7 @@ fn append(task: &Task, file: &File, src: &mut dyn Source) -> Result<(usize, u64)
 }
 
 fn done_writing(task: &Task, file: &File, n: usize) -> usize {
+    count(task, 1, n);
     if n > 0 && task.machine.vfs.is_watched() {
         events::modified(file);
     }

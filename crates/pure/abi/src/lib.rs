@@ -12,6 +12,7 @@
 //! | [`mm`] | mappings |
 //! | [`sched`], [`cap`], [`procinfo`] | tasks, capabilities, records about processes |
 //! | [`time`], [`poll`], [`net`], [`ioctl`] | clocks, readiness, sockets, terminals |
+//! | [`ipc`] | System V IPC, POSIX message queues |
 //! | [`elf`] | auxiliary vector |
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ pub mod elf;
 pub mod errno;
 pub mod fs;
 pub mod ioctl;
+pub mod ipc;
 pub mod mm;
 pub mod net;
 pub mod nr;
