@@ -47,6 +47,9 @@ pub struct RunArgs {
     /// Prints every system call with raw arguments on the error output (for debugging).
     #[arg(long)]
     pub trace: bool,
+    /// Leaves the machine process all rights of its user (to measure or debug the machine itself).
+    #[arg(long, hide = true)]
+    pub unconfined: bool,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub cmd: Vec<std::ffi::OsString>,

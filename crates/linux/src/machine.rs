@@ -72,6 +72,17 @@ pub struct Setup {
     pub log_level: u8,
     /// Print every system call.
     pub trace: bool,
+    /// The process may make only the host calls it needs, once the first program is ready.
+    pub confine: Confine,
+}
+
+/// What the machine process may still do once it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confine {
+    /// Whatever its user may.
+    No,
+    /// Make the host calls it needs; with `writing` also those that change host files.
+    Calls { writing: bool },
 }
 
 /// How a machine ended.
@@ -268,6 +279,9 @@ fn boot(
             },
         }
     })?;
+    if let Confine::Calls { writing } = setup.confine {
+        host_linux::confine::calls(writing).map_err(|e| fail("cannot confine the machine", e))?;
+    }
     cx.start().map_err(|e| fail("cannot start the first process", e))
 }
 

@@ -9,7 +9,7 @@ use host_linux::LinuxHost;
 use kernel::task::init::InitKind;
 
 use crate::{
-    machine::{Failure, Root, Setup, Stdio},
+    machine::{Confine, Failure, Root, Setup, Stdio},
     modules::HostMounts,
 };
 
@@ -135,6 +135,8 @@ pub fn setup(host: &Arc<LinuxHost>, c: &Config) -> Result<Setup, Failure> {
         consoles: lines(host, c)?,
         console,
         trace: false,
+        // A restart executes the program anew, and host mounts and devices of the command line need what the user may.
+        confine: Confine::No,
         log_level: c.loglevel.unwrap_or(if c.quiet { 4 } else { 7 }),
     })
 }

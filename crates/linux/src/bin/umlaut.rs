@@ -8,10 +8,11 @@ use std::{
 };
 
 use clap::Parser;
+use host_linux::confine::{self, Paths};
 use kernel::{machine::End, task::init::InitKind};
 use umlaut_machine::{
     cli::{Cli, Command, RunArgs},
-    machine::{Failure, Root, Setup, Stdio, open_host, run},
+    machine::{Confine, Failure, Root, Setup, Stdio, open_host, run},
     modules::HostMounts,
 };
 
@@ -74,6 +75,7 @@ fn start(args: RunArgs, shell: bool, taken: host_linux::signals::Taken) -> Resul
         let argv: Vec<Vec<u8>> = args.cmd.iter().map(|a| a.as_bytes().to_vec()).collect();
         (argv[..1].to_vec(), argv)
     };
+    let confined = give_up(&args)?;
     let host = open_host(args.cpus)?;
     let setup = Setup {
         root: Root::Overlay(args.root.unwrap_or_else(|| "/".into())),
@@ -97,6 +99,7 @@ fn start(args: RunArgs, shell: bool, taken: host_linux::signals::Taken) -> Resul
         console: (false, 0),
         log_level: 0,
         trace: args.trace,
+        confine: confined,
     };
     let outcome = run(host, taken, setup)?;
     Ok(match outcome.end {
@@ -104,4 +107,22 @@ fn start(args: RunArgs, shell: bool, taken: host_linux::signals::Taken) -> Resul
         End::PowerOff | End::Halt | End::Restart => outcome.exit_code,
         End::Panic => 134,
     })
+}
+
+/// Gives up what the command line does not need; what is left to be given up after boot.
+fn give_up(args: &RunArgs) -> Result<Confine, Failure> {
+    if args.unconfined {
+        return Ok(Confine::No);
+    }
+    let mut paths = Paths::default();
+    paths.read.push(args.root.clone().unwrap_or_else(|| "/".into()).into());
+    // Limits of the machine's own control group.
+    paths.read.push("/sys/fs/cgroup".into());
+    for b in &args.bind {
+        let list = if b.read_only { &mut paths.read } else { &mut paths.write };
+        list.push((&b.host).into());
+    }
+    let writing = !paths.write.is_empty();
+    confine::files(&paths).map_err(|e| Failure::new(format!("cannot confine the machine: {e}")))?;
+    Ok(Confine::Calls { writing })
 }
