@@ -35,3 +35,8 @@ mod tests;
 pub use file::LinuxFile;
 pub use host::{LinuxHost, StartError};
 pub use stream::Streams;
+
+/// Host user and process number of this process.
+pub fn own_ids() -> (u32, u32) {
+    (sys::process::own_ids().0, sys::process::own_pid().cast_unsigned())
+}

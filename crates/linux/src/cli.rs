@@ -19,6 +19,36 @@ pub struct Cli {
 pub enum Command {
     /// Runs one command in a fresh machine; its exit status is ours (128+n for signal n).
     Run(RunArgs),
+    /// Lists what a saved layer changes: A added, M modified, D deleted, R replaced, m only mode, owner or time.
+    Diff(DiffArgs),
+    /// Applies a saved layer to its tree, after asking. A host file that changed since stops it; nothing is half applied.
+    Commit(CommitArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Shows the differences of texts, too, as diff -u does.
+    #[arg(short, long)]
+    pub patch: bool,
+    /// The tree to compare with. Default: the one that the layer was saved over.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<String>,
+    /// What `umlaut run --save` wrote.
+    #[arg(value_name = "FILE")]
+    pub file: String,
+}
+
+#[derive(Debug, Args)]
+pub struct CommitArgs {
+    /// Does not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// The tree to change. Default: the one that the layer was saved over.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<String>,
+    /// What `umlaut run --save` wrote.
+    #[arg(value_name = "FILE")]
+    pub file: String,
 }
 
 #[derive(Debug, Default, Args)]
@@ -44,6 +74,12 @@ pub struct RunArgs {
     /// Shows a host directory inside, writable unless `:ro` (repeatable).
     #[arg(long, value_name = "HOST:GUEST[:ro]", value_parser = parse_bind)]
     pub bind: Vec<Bind>,
+    /// Saves what was changed over the tree in FILE when the command has ended (see `umlaut diff` and `umlaut commit`).
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<String>,
+    /// Goes on from what an earlier --save wrote.
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<String>,
     /// Prints every system call with raw arguments on the error output (for debugging).
     #[arg(long)]
     pub trace: bool,

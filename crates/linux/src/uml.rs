@@ -135,6 +135,8 @@ pub fn setup(host: &Arc<LinuxHost>, c: &Config) -> Result<Setup, Failure> {
         consoles: lines(host, c)?,
         console,
         trace: false,
+        load: None,
+        save: None,
         // A restart executes the program anew, and host mounts and devices of the command line need what the user may.
         confine: Confine::No,
         log_level: c.loglevel.unwrap_or(if c.quiet { 4 } else { 7 }),

@@ -57,7 +57,9 @@ impl OvlInode {
 
     /// Makes the upper object and gives it its name.
     fn copy_object(&self, extent: Extent) -> Result<()> {
-        let lower = self.lowers.first().ok_or(EIO)?.inode.clone();
+        let first = self.lowers.first().ok_or(EIO)?;
+        self.shared.note_base(first);
+        let lower = first.inode.clone();
         let a = lower.attr()?;
         let place = self.place();
         // The parent is copied first; it may be the last thing that fails.
