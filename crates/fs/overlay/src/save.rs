@@ -64,18 +64,19 @@ impl Shared {
         self.bases.lock().get_or_insert_default();
     }
 
-    /// A lower object is about to be copied up or hidden.
+    /// A lower object is about to be hidden.
     pub(crate) fn note_base(&self, lower: &Lower) {
-        let mut bases = self.bases.lock();
-        if let Some(b) = &mut *bases {
-            let key = (lower.layer, lower.inode.ino());
-            if !b.contains_key(&key) {
-                drop(bases);
-                let Ok(a) = lower.inode.attr() else { return };
-                if let Some(b) = &mut *self.bases.lock() {
-                    b.entry(key).or_insert_with(|| stamp(&a));
-                }
-            }
+        let wanted =
+            self.bases.lock().as_ref().is_some_and(|b| !b.contains_key(&(lower.layer, lower.inode.ino())));
+        if wanted && let Ok(a) = lower.inode.attr() {
+            self.note_base_as(lower, &a);
+        }
+    }
+
+    /// A lower object, which has these attributes, is about to be copied up.
+    pub(crate) fn note_base_as(&self, lower: &Lower, a: &Attr) {
+        if let Some(b) = &mut *self.bases.lock() {
+            b.entry((lower.layer, lower.inode.ino())).or_insert_with(|| stamp(a));
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use abi::fs::{O_CREAT, O_DIRECTORY, O_EXCL, O_PATH, O_RDONLY, O_WRONLY, S_IFMT, S_IFREG, W_OK, X_OK};
+use abi::fs::{O_CREAT, O_DIRECTORY, O_EXCL, O_PATH, O_RDONLY, O_WRONLY, S_IFMT, S_IFREG};
 use hal::{Host, HostFile, errno};
 use host_linux::LinuxFile;
 use layer::{Gone, Index, Layer, Node};
@@ -47,7 +47,6 @@ impl SaveFile {
             return Err(fail(errno::EISDIR));
         }
         let dir = host.open_path(dir.as_os_str().as_bytes(), O_PATH | O_DIRECTORY).map_err(fail)?;
-        dir.access_at(b".", W_OK | X_OK).map_err(fail)?;
         match dir.stat_at(&name) {
             Ok(s) if s.mode & S_IFMT != S_IFREG => {
                 return Err(Failure::new(format!("--save {path}: not a file")));
@@ -55,6 +54,9 @@ impl SaveFile {
             _ => {}
         }
         let temp = format!(".umlaut-{}-{}", host.facts().pid, host.monotonic_ns()).into_bytes();
+        // Better now than after hours of work.
+        dir.open_at(&temp, O_WRONLY | O_CREAT | O_EXCL, 0o600).map_err(fail)?;
+        dir.unlink_at(&temp, false).map_err(fail)?;
         let shown = path.to_owned();
         Ok(SaveFile { shown, dir, name, temp, file: None, buf: Vec::new(), pos: 0, frames: 0 })
     }

@@ -29,7 +29,10 @@ pub fn shown(path: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod shown_tests {
     use super::shown;
 
     #[test]
