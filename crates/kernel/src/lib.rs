@@ -8,6 +8,7 @@ pub mod io;
 pub mod locks;
 pub mod log;
 pub mod machine;
+pub mod meter;
 pub mod mm;
 pub mod net;
 pub mod registry;

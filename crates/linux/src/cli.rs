@@ -23,6 +23,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Applies a saved layer to its tree, after asking. A host file that changed since stops it; nothing is half applied.
     Commit(CommitArgs),
+    /// Says what this host offers, and what that means; status 1 if no machine can run here.
+    Check,
 }
 
 #[derive(Debug, Args)]
@@ -80,9 +82,12 @@ pub struct RunArgs {
     /// Goes on from what an earlier --save wrote.
     #[arg(long, value_name = "FILE")]
     pub load: Option<String>,
-    /// Prints every system call with raw arguments on the error output (for debugging).
+    /// Prints every system call as strace does, on the error output or into FILE.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub trace: Option<Option<String>>,
+    /// Reports counts, faults and latencies on the error output when the command has ended.
     #[arg(long)]
-    pub trace: bool,
+    pub stats: bool,
     /// Leaves the machine process all rights of its user (to measure or debug the machine itself).
     #[arg(long, hide = true)]
     pub unconfined: bool,

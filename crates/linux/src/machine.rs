@@ -23,7 +23,7 @@ use crate::{
     cli::Bind,
     layers::{self, SaveFile, Saved},
     modules::{self, HostMounts},
-    tracer::Tracer,
+    tracer::{Output, Stats, Tracer},
     users,
 };
 
@@ -81,7 +81,9 @@ pub struct Setup {
     /// Kernel messages up to this level go to the console.
     pub log_level: u8,
     /// Print every system call.
-    pub trace: bool,
+    pub trace: Option<Output>,
+    /// Count them, and report at the end.
+    pub stats: bool,
     /// Put this layer back over the tree first, and save what changed at the end.
     pub load: Option<String>,
     pub save: Option<String>,
@@ -129,7 +131,7 @@ pub fn open_host(cpus: Option<u32>) -> Result<Arc<LinuxHost>, Failure> {
 }
 
 /// Starts the machine, waits for its end and cleans up.
-pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<Outcome, Failure> {
+pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, mut setup: Setup) -> Result<Outcome, Failure> {
     host.signals().start(taken).map_err(|e| Failure::new(format!("cannot take signals: {}", text(e))))?;
     let mut registry = Registry::default();
     modules::register(&mut registry, &setup.host_mounts);
@@ -151,8 +153,15 @@ pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<
         no_reboot: false,
     };
     let table = syscalls::Table::new();
-    let dispatch: Arc<dyn Dispatch> =
-        if setup.trace { Arc::new(Tracer::new(table, host.clone())) } else { Arc::new(table) };
+    let tracing = setup.trace.is_some();
+    // What the kernel has to say goes among the calls, not into a file of calls.
+    let log_too = matches!(setup.trace, Some(Output::Error(_)));
+    let stats = setup.stats.then(|| Arc::new(Stats::default()));
+    let dispatch: Arc<dyn Dispatch> = if tracing || setup.stats {
+        Arc::new(Tracer::new(table, setup.trace.take(), stats.clone()))
+    } else {
+        Arc::new(table)
+    };
     let machine = Machine::new(MachineParts { host: host.clone(), config, dispatch, registry });
     let timers = machine.clone();
     host.spawn("timers", Box::new(move || timers.timers.run(&timers.clock)))
@@ -160,7 +169,7 @@ pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<
 
     kernel::mm::oom::start(&machine)
         .map_err(|e| Failure::new(format!("cannot start a thread: {}", text(e))))?;
-    if setup.trace {
+    if log_too {
         let host = host.clone();
         machine.log.set_console(Some(Arc::new(move |r| host.report(&r.text))));
     }
@@ -183,6 +192,9 @@ pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<
     let (overlay, task) = result?;
     if let (Some((mut to, tree)), Some(overlay)) = (saving, overlay) {
         save(&machine, &overlay, &task, &mut to, &tree)?;
+    }
+    if let Some(s) = stats {
+        host.report(&s.report(machine.clock.uptime_ns()));
     }
     let end = machine.end_requested().unwrap_or(End::Panic);
     Ok(Outcome { end, exit_code: machine.exit_code.load(std::sync::atomic::Ordering::Relaxed) })

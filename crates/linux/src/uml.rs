@@ -134,7 +134,8 @@ pub fn setup(host: &Arc<LinuxHost>, c: &Config) -> Result<Setup, Failure> {
         stdio: Stdio::Console,
         consoles: lines(host, c)?,
         console,
-        trace: false,
+        trace: None,
+        stats: false,
         load: None,
         save: None,
         // A restart executes the program anew, and host mounts and devices of the command line need what the user may.

@@ -3,19 +3,25 @@
 
 use std::{
     env,
+    fs::File,
     io::{BufWriter, ErrorKind, Write},
     os::unix::ffi::{OsStrExt, OsStringExt},
     process::exit,
+    sync::Mutex,
 };
 
 use clap::Parser;
-use host_linux::confine::{self, Paths};
+use host_linux::{
+    check::{self, Verdict},
+    confine::{self, Paths},
+};
 use kernel::{machine::End, task::init::InitKind};
 use umlaut_machine::{
     cli::{Cli, Command, CommitArgs, DiffArgs, RunArgs},
     layers::{self, Saved, Tree},
     machine::{Confine, Failure, Root, Setup, Stdio, open_host, run},
     modules::HostMounts,
+    tracer::Output,
 };
 
 /// Variables of the user's own that a shell over his own files gets.
@@ -32,6 +38,7 @@ fn main() {
         Some(Command::Run(args)) => (args, false),
         Some(Command::Diff(args)) => return end(diff(&args).map(|()| 0)),
         Some(Command::Commit(args)) => return end(commit(&args)),
+        Some(Command::Check) => return end(check()),
         None => (RunArgs { user: "0".into(), ..RunArgs::default() }, true),
     };
     // While there is one thread.
@@ -59,6 +66,24 @@ fn layer_and_tree(file: &str, root: Option<&String>) -> Result<(Saved, Vec<u8>),
 fn open_tree(path: &[u8]) -> Result<Tree, Failure> {
     Tree::open(path)
         .map_err(|e| Failure::new(format!("{}: {e}", layers::shown(path).trim_start_matches('/'))))
+}
+
+/// The table, and whether a machine can run.
+fn check() -> Result<i32, Failure> {
+    let all = check::check();
+    let wide = |f: &dyn Fn(&check::Finding) -> usize| all.iter().map(f).max().unwrap_or(0);
+    let (a, b) = (wide(&|f| f.what.len()), wide(&|f| f.found.chars().count()));
+    let mut out = std::io::stdout().lock();
+    for f in &all {
+        let mark = match f.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Less => "less",
+            Verdict::Fatal => "NO  ",
+        };
+        let line = format!("{mark} {:a$}  {:b$}  {}", f.what, f.found, f.means);
+        writeln!(out, "{}", line.trim_end()).map_err(|e| Failure::new(format!("cannot write: {e}")))?;
+    }
+    Ok(i32::from(all.iter().any(|f| f.verdict == Verdict::Fatal)))
 }
 
 fn diff(args: &DiffArgs) -> Result<(), Failure> {
@@ -150,8 +175,19 @@ fn start(args: RunArgs, shell: bool, taken: host_linux::signals::Taken) -> Resul
         let argv: Vec<Vec<u8>> = args.cmd.iter().map(|a| a.as_bytes().to_vec()).collect();
         (argv[..1].to_vec(), argv)
     };
+    let to = match &args.trace {
+        Some(Some(file)) => {
+            let f = File::create(file).map_err(|e| Failure::new(format!("--trace={file}: {e}")))?;
+            Some(Output::File(Mutex::new(f)))
+        }
+        _ => None,
+    };
     let confined = give_up(&args)?;
     let host = open_host(args.cpus)?;
+    let trace = match (to, &args.trace) {
+        (None, Some(_)) => Some(Output::Error(host.clone())),
+        (to, _) => to,
+    };
     let setup = Setup {
         root: Root::Overlay(args.root.unwrap_or_else(|| "/".into())),
         read_only: false,
@@ -173,7 +209,8 @@ fn start(args: RunArgs, shell: bool, taken: host_linux::signals::Taken) -> Resul
         consoles: Vec::new(),
         console: (false, 0),
         log_level: 0,
-        trace: args.trace,
+        trace,
+        stats: args.stats,
         load: args.load,
         save: args.save,
         confine: confined,
