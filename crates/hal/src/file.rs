@@ -102,4 +102,11 @@ pub trait HostFile: Send + Sync {
     fn access_at(&self, name: &[u8], mode: u32) -> Result<()>;
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>>;
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>>;
+    /// `flags` as of setxattr(2).
+    fn set_xattr(&self, _name: &[u8], _value: &[u8], _flags: u32) -> Result<()> {
+        Err(crate::errno::EOPNOTSUPP)
+    }
+    fn remove_xattr(&self, _name: &[u8]) -> Result<()> {
+        Err(crate::errno::EOPNOTSUPP)
+    }
 }

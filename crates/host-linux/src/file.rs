@@ -448,6 +448,29 @@ impl HostFile for LinuxFile {
             grow(|buf| fs::fgetxattr(&self.fd, name, buf))
         }
     }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+        if name.contains(&0) {
+            return Err(errno::EINVAL);
+        }
+        let flags = fs::XattrFlags::from_bits_retain(flags);
+        if self.is_path_only() {
+            retry(|| fs::setxattr(self.proc_name(), name, value, flags))
+        } else {
+            retry(|| fs::fsetxattr(&self.fd, name, value, flags))
+        }
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        if name.contains(&0) {
+            return Err(errno::EINVAL);
+        }
+        if self.is_path_only() {
+            retry(|| fs::removexattr(self.proc_name(), name))
+        } else {
+            retry(|| fs::fremovexattr(&self.fd, name))
+        }
+    }
 }
 
 #[cfg(test)]

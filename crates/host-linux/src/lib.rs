@@ -6,6 +6,8 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("guest code runs on x86-64 Linux hosts only");
 
+pub mod check;
+pub mod confine;
 mod context;
 pub mod dgram;
 mod engine;
@@ -35,3 +37,8 @@ mod tests;
 pub use file::LinuxFile;
 pub use host::{LinuxHost, StartError};
 pub use stream::Streams;
+
+/// Host user and process number of this process.
+pub fn own_ids() -> (u32, u32) {
+    (sys::process::own_ids().0, sys::process::own_pid().cast_unsigned())
+}

@@ -35,9 +35,10 @@ pub fn block() -> Taken {
     Taken(set)
 }
 
-/// Blocks every signal in a thread of ours that shall take none.
+/// Blocks every signal in a thread of ours that shall take none, but the one that reports a refused host call: blocked,
+/// it would end the process.
 pub(crate) fn block_all() {
-    SignalSet::full().block();
+    SignalSet::full_but(libc::SIGSYS).block();
 }
 
 /// Restores all terminals to the mode in which they were found. Callable at any moment: at exit, from a panic hook,

@@ -10,6 +10,7 @@ pub mod load;
 pub mod locks;
 pub mod log;
 pub mod machine;
+pub mod meter;
 pub mod mm;
 pub mod net;
 pub mod registry;

@@ -19,6 +19,38 @@ pub struct Cli {
 pub enum Command {
     /// Runs one command in a fresh machine; its exit status is ours (128+n for signal n).
     Run(RunArgs),
+    /// Lists what a saved layer changes: A added, M modified, D deleted, R replaced, m only mode, owner or time.
+    Diff(DiffArgs),
+    /// Applies a saved layer to its tree, after asking. A host file that changed since stops it; nothing is half applied.
+    Commit(CommitArgs),
+    /// Says what this host offers, and what that means; status 1 if no machine can run here.
+    Check,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Shows the differences of texts, too, as diff -u does.
+    #[arg(short, long)]
+    pub patch: bool,
+    /// The tree to compare with. Default: the one that the layer was saved over.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<String>,
+    /// What `umlaut run --save` wrote.
+    #[arg(value_name = "FILE")]
+    pub file: String,
+}
+
+#[derive(Debug, Args)]
+pub struct CommitArgs {
+    /// Does not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// The tree to change. Default: the one that the layer was saved over.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<String>,
+    /// What `umlaut run --save` wrote.
+    #[arg(value_name = "FILE")]
+    pub file: String,
 }
 
 #[derive(Debug, Default, Args)]
@@ -44,9 +76,21 @@ pub struct RunArgs {
     /// Shows a host directory inside, writable unless `:ro` (repeatable).
     #[arg(long, value_name = "HOST:GUEST[:ro]", value_parser = parse_bind)]
     pub bind: Vec<Bind>,
-    /// Prints every system call with raw arguments on the error output (for debugging).
+    /// Saves what was changed over the tree in FILE when the command has ended (see `umlaut diff` and `umlaut commit`).
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<String>,
+    /// Goes on from what an earlier --save wrote.
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<String>,
+    /// Prints every system call as strace does, on the error output or into FILE.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    pub trace: Option<Option<String>>,
+    /// Reports counts, faults and latencies on the error output when the command has ended.
     #[arg(long)]
-    pub trace: bool,
+    pub stats: bool,
+    /// Leaves the machine process all rights of its user (to measure or debug the machine itself).
+    #[arg(long, hide = true)]
+    pub unconfined: bool,
     /// The command and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub cmd: Vec<std::ffi::OsString>,

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod layers;
 pub mod machine;
 pub mod modules;
 pub mod tracer;

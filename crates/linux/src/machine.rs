@@ -1,9 +1,10 @@
 //! Starts a machine and waits for its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{os::unix::ffi::OsStringExt, sync::Arc, time::Duration};
 
 use abi::{OpenFlags, errno};
 use drv_console::{Channel, Consoles, LineConfig, StreamFile};
+use fs_overlay::Overlay;
 use hal::{Host, Limits};
 use host_linux::{LinuxHost, signals};
 use kernel::{
@@ -11,7 +12,7 @@ use kernel::{
     machine::End,
     registry::Registry,
     task::{
-        Cred, FsContext, TaskCx,
+        Cred, FsContext, Task, TaskCx,
         init::{InitKind, new_init},
         run::Dispatch,
     },
@@ -20,8 +21,9 @@ use kernel::{
 
 use crate::{
     cli::Bind,
+    layers::{self, SaveFile, Saved},
     modules::{self, HostMounts},
-    tracer::Tracer,
+    tracer::{Output, Stats, Tracer},
     users,
 };
 
@@ -32,6 +34,14 @@ pub enum Root {
     Overlay(String),
     /// A host directory itself (`rootfstype=hostfs`).
     HostDir { path: String, append: bool },
+}
+
+impl Root {
+    fn path(&self) -> &str {
+        match self {
+            Root::Overlay(path) | Root::HostDir { path, .. } => path,
+        }
+    }
 }
 
 /// Where the first program's descriptors 0, 1 and 2 lead.
@@ -71,7 +81,23 @@ pub struct Setup {
     /// Kernel messages up to this level go to the console.
     pub log_level: u8,
     /// Print every system call.
-    pub trace: bool,
+    pub trace: Option<Output>,
+    /// Count them, and report at the end.
+    pub stats: bool,
+    /// Put this layer back over the tree first, and save what changed at the end.
+    pub load: Option<String>,
+    pub save: Option<String>,
+    /// The process may make only the host calls it needs, once the first program is ready.
+    pub confine: Confine,
+}
+
+/// What the machine process may still do once it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confine {
+    /// Whatever its user may.
+    No,
+    /// Make the host calls it needs; with `writing` also those that change host files.
+    Calls { writing: bool },
 }
 
 /// How a machine ended.
@@ -105,7 +131,7 @@ pub fn open_host(cpus: Option<u32>) -> Result<Arc<LinuxHost>, Failure> {
 }
 
 /// Starts the machine, waits for its end and cleans up.
-pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<Outcome, Failure> {
+pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, mut setup: Setup) -> Result<Outcome, Failure> {
     host.signals().start(taken).map_err(|e| Failure::new(format!("cannot take signals: {}", text(e))))?;
     let mut registry = Registry::default();
     modules::register(&mut registry, &setup.host_mounts);
@@ -127,8 +153,15 @@ pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<
         no_reboot: false,
     };
     let table = syscalls::Table::new();
-    let dispatch: Arc<dyn Dispatch> =
-        if setup.trace { Arc::new(Tracer::new(table, host.clone())) } else { Arc::new(table) };
+    let tracing = setup.trace.is_some();
+    // What the kernel has to say goes among the calls, not into a file of calls.
+    let log_too = matches!(setup.trace, Some(Output::Error(_)));
+    let stats = setup.stats.then(|| Arc::new(Stats::default()));
+    let dispatch: Arc<dyn Dispatch> = if tracing || setup.stats {
+        Arc::new(Tracer::new(table, setup.trace.take(), stats.clone()))
+    } else {
+        Arc::new(table)
+    };
     let machine = Machine::new(MachineParts { host: host.clone(), config, dispatch, registry });
     let timers = machine.clone();
     host.spawn("timers", Box::new(move || timers.timers.run(&timers.clock)))
@@ -136,10 +169,18 @@ pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<
 
     kernel::mm::oom::start(&machine)
         .map_err(|e| Failure::new(format!("cannot start a thread: {}", text(e))))?;
-    if setup.trace {
+    if log_too {
         let host = host.clone();
         machine.log.set_console(Some(Arc::new(move |r| host.report(&r.text))));
     }
+    let saving = match &setup.save {
+        Some(path) => {
+            let tree = std::fs::canonicalize(setup.root.path())
+                .map_err(|e| Failure::new(format!("root {}: {e}", setup.root.path())))?;
+            Some((SaveFile::new(&*host, path)?, tree.into_os_string().into_vec()))
+        }
+        None => None,
+    };
     let result = boot(&host, &machine, &consoles, setup);
     if result.is_ok() {
         wait_for_end(&machine);
@@ -148,9 +189,32 @@ pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<
     machine.timers.end();
     consoles.drain(&machine, 2000);
     consoles.restore();
-    result?;
+    let (overlay, task) = result?;
+    if let (Some((mut to, tree)), Some(overlay)) = (saving, overlay) {
+        save(&machine, &overlay, &task, &mut to, &tree)?;
+    }
+    if let Some(s) = stats {
+        host.report(&s.report(machine.clock.uptime_ns()));
+    }
     let end = machine.end_requested().unwrap_or(End::Panic);
     Ok(Outcome { end, exit_code: machine.exit_code.load(std::sync::atomic::Ordering::Relaxed) })
+}
+
+/// Writes what changed over the tree.
+fn save(
+    machine: &Machine,
+    overlay: &Overlay,
+    task: &Arc<Task>,
+    to: &mut SaveFile,
+    tree: &[u8],
+) -> Result<(), Failure> {
+    let shown = to.shown().to_owned();
+    let fail = |e: hal::Errno| Failure::new(format!("--save {shown}: {}", text(e)));
+    to.begin(tree, machine.clock.now().sec).map_err(fail)?;
+    overlay.save(task, to).map_err(|e| {
+        Failure::new(format!("--save {shown}: {}: {}", layers::shown(&e.path), text(e.error)))
+    })?;
+    to.finish().map_err(fail)
 }
 
 fn wait_for_end(machine: &Machine) {
@@ -178,7 +242,10 @@ fn own_terminal(host: &Arc<LinuxHost>) -> LineConfig {
     LineConfig { serial: false, index: 0, input: half(&[0]), output: half(&[1, 2, 0]) }
 }
 
-fn root_fs(machine: &Arc<Machine>, setup: &Setup) -> Result<Arc<dyn FileSystem>, Failure> {
+/// The root, and again if it is an overlay.
+type RootFs = (Arc<dyn FileSystem>, Option<Arc<Overlay>>);
+
+fn root_fs(machine: &Arc<Machine>, setup: &Setup) -> Result<RootFs, Failure> {
     let open = |path: &str, options: fs_hostfs::Options| {
         fs_hostfs::HostFs::open(machine, path.as_bytes(), options)
             .map_err(|e| Failure::new(format!("root {path}: {}", text(e))))
@@ -186,16 +253,31 @@ fn root_fs(machine: &Arc<Machine>, setup: &Setup) -> Result<Arc<dyn FileSystem>,
     match &setup.root {
         Root::HostDir { path, append } => {
             let options = fs_hostfs::Options { append: *append, shown: path.clone(), ..Default::default() };
-            Ok(open(path, options)?)
+            Ok((open(path, options)?, None))
         }
         Root::Overlay(path) => {
             let lower = open(path, fs_hostfs::Options { shown: path.clone(), ..Default::default() })?;
             let upper = fs_tmpfs::TmpFs::new(machine, Default::default());
-            fs_overlay::Overlay::new(machine, lower, upper)
-                .map_err(|e| Failure::new(format!("root {path}: {}", text(e))))
-                .map(|fs| fs as Arc<dyn FileSystem>)
+            let fs = Overlay::new(machine, lower, upper)
+                .map_err(|e| Failure::new(format!("root {path}: {}", text(e))))?;
+            if setup.save.is_some() {
+                fs.keep_bases();
+            }
+            Ok((fs.clone(), Some(fs)))
         }
     }
+}
+
+/// Puts a saved layer back.
+fn load(path: &str, overlay: &Overlay, task: &Arc<Task>) -> Result<(), Failure> {
+    let saved = Saved::read(path)?;
+    overlay.restore(task, &saved.layer, &mut |at, buf| saved.read_at(at, buf)).map_err(|e| {
+        let at = layers::shown(&e.path);
+        Failure::new(match e.error {
+            errno::ESTALE => format!("--load {path}: {at} has changed on the host since"),
+            e => format!("--load {path}: {at}: {}", text(e)),
+        })
+    })
 }
 
 /// Mounts, first process, descriptors, exec, start.
@@ -204,7 +286,7 @@ fn boot(
     machine: &Arc<Machine>,
     consoles: &Arc<Consoles>,
     setup: Setup,
-) -> Result<(), Failure> {
+) -> Result<(Option<Arc<Overlay>>, Arc<Task>), Failure> {
     let say = |level: u8, line: String| machine.log.print(level, machine.clock.uptime_ns(), line);
     let fail = |what: &str, e: hal::Errno| Failure::new(format!("{what}: {}", text(e)));
     say(5, format!("Linux version {} {}", kernel::machine::RELEASE, kernel::machine::VERSION));
@@ -221,7 +303,7 @@ fn boot(
         })));
     }
 
-    let fs = root_fs(machine, &setup)?;
+    let (fs, overlay) = root_fs(machine, &setup)?;
     let type_name = fs.type_name();
     let flags = if setup.read_only { abi::fs::MS_RDONLY } else { 0 };
     let ns = machine.vfs.set_root(fs, "/dev/root", flags);
@@ -231,6 +313,11 @@ fn boot(
     let files = Arc::new(FdTable::default());
     let mut cx = new_init(machine, setup.init, Cred::root(), context, files)
         .map_err(|e| fail("cannot make the first process", e))?;
+
+    let first = cx.task.clone();
+    if let (Some(path), Some(overlay)) = (&setup.load, &overlay) {
+        load(path, overlay, &first)?;
+    }
 
     mount_standard(machine, &cx, setup.mounts);
     for b in &setup.binds {
@@ -268,7 +355,11 @@ fn boot(
             },
         }
     })?;
-    cx.start().map_err(|e| fail("cannot start the first process", e))
+    if let Confine::Calls { writing } = setup.confine {
+        host_linux::confine::calls(writing).map_err(|e| fail("cannot confine the machine", e))?;
+    }
+    cx.start().map_err(|e| fail("cannot start the first process", e))?;
+    Ok((overlay, first))
 }
 
 /// /dev always; with `all` also /proc, /dev/pts, /dev/shm and /sys. A tree without the directory goes without.

@@ -9,7 +9,7 @@ use host_linux::LinuxHost;
 use kernel::task::init::InitKind;
 
 use crate::{
-    machine::{Failure, Root, Setup, Stdio},
+    machine::{Confine, Failure, Root, Setup, Stdio},
     modules::HostMounts,
 };
 
@@ -134,7 +134,12 @@ pub fn setup(host: &Arc<LinuxHost>, c: &Config) -> Result<Setup, Failure> {
         stdio: Stdio::Console,
         consoles: lines(host, c)?,
         console,
-        trace: false,
+        trace: None,
+        stats: false,
+        load: None,
+        save: None,
+        // A restart executes the program anew, and host mounts and devices of the command line need what the user may.
+        confine: Confine::No,
         log_level: c.loglevel.unwrap_or(if c.quiet { 4 } else { 7 }),
     })
 }

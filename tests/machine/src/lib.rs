@@ -12,6 +12,7 @@
 
 pub mod bench;
 pub mod cmdline;
+pub mod comfort;
 pub mod guest;
 pub mod lab;
 pub mod many;
@@ -28,6 +29,7 @@ use crate::lab::Lab;
 pub fn trials(lab: &Lab) -> Vec<Trial> {
     let mut trials = guest::trials(lab);
     trials.extend(cmdline::trials(lab));
+    trials.extend(comfort::trials(lab));
     trials.extend(scripts::trials(lab));
     trials.extend(terminal::trials(lab));
     trials.extend(many::trials(lab));

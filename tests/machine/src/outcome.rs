@@ -56,8 +56,11 @@ impl Outcome {
         self.expect_clean()
     }
 
-    /// Fails if processes were left behind.
+    /// Fails if processes were left behind, or the machine wanted a host call that it does not allow itself.
     pub fn expect_clean(&self) -> Result<&Self> {
+        if self.err().contains("umlaut: refused to make host call") {
+            bail!("{}", self.describe("the machine made a host call that is not in its list"));
+        }
         if !self.left.is_empty() {
             bail!("{}", self.describe(&format!("left behind: {}", self.left.join(", "))));
         }

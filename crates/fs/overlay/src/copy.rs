@@ -57,8 +57,10 @@ impl OvlInode {
 
     /// Makes the upper object and gives it its name.
     fn copy_object(&self, extent: Extent) -> Result<()> {
-        let lower = self.lowers.first().ok_or(EIO)?.inode.clone();
+        let first = self.lowers.first().ok_or(EIO)?;
+        let lower = first.inode.clone();
         let a = lower.attr()?;
+        self.shared.note_base_as(first, &a);
         let place = self.place();
         // The parent is copied first; it may be the last thing that fails.
         let parent = match place.as_ref().and_then(|p| p.parent.as_ref()) {

@@ -112,10 +112,19 @@ impl OvlInode {
 
     /// Is there something below that a whiteout must hide?
     fn must_hide(&self, name: &[u8], task: &Task) -> Result<bool> {
-        Ok(!self.below(name, task)?.is_empty())
+        let below = self.below(name, task)?;
+        if let Some(l) = below.first() {
+            self.shared.note_base(l);
+        }
+        Ok(!below.is_empty())
     }
 
-    fn put_whiteout(upper: &Arc<dyn Inode>, name: &[u8]) -> Result<()> {
+    /// The overlay inode of a name; ENOENT.
+    pub(crate) fn child(&self, name: &[u8], task: &Task) -> Result<Arc<OvlInode>> {
+        self.find(name, task)
+    }
+
+    pub(crate) fn put_whiteout(upper: &Arc<dyn Inode>, name: &[u8]) -> Result<()> {
         upper.dir().ok_or(ENOTDIR)?.mknod(name, S_IFCHR, 0, (0, 0)).map(drop)
     }
 
@@ -415,6 +424,9 @@ impl DirOps for OvlInode {
         }
         let hide = self.must_hide(name, &task)?;
         if let Some(t) = &target {
+            if let Some(l) = t.lowers.first() {
+                self.shared.note_base(l);
+            }
             if is_dir {
                 t.check_empty(&task)?;
                 to_dir.drop_dir_above(new_name, &task)?;

@@ -20,6 +20,8 @@ mod file;
 mod inode;
 mod list;
 mod mount;
+mod restore;
+mod save;
 
 use std::{
     any::Any,
@@ -38,7 +40,7 @@ use kernel::{
     vfs::{
         Path,
         dentry::Dentry,
-        file::File,
+        file::{File, FileOps},
         inode::{FileSystem, FsStats, Inode},
         mount::Mount,
     },
@@ -47,6 +49,8 @@ use ksync::Mutex;
 use rustc_hash::FxHashMap;
 
 pub use inode::OvlInode;
+pub use restore::{ReadAt, RestoreError};
+pub use save::{Changes, SaveError};
 
 /// Marks an upper directory that hides all lower ones of its name.
 const OPAQUE: &[u8] = b"trusted.overlay.opaque";
@@ -73,8 +77,12 @@ impl Layer {
     /// An open file of an inode of this layer, for the kernel's own use.
     fn open(&self, inode: &Arc<dyn Inode>, flags: OpenFlags, task: &Task) -> Result<Arc<File>> {
         let ops = inode.clone().open(flags, task)?;
-        let dentry = Dentry::new_named(inode.clone(), b"");
-        Ok(File::new(ops, Path { mount: self.mount.clone(), dentry }, flags | OpenFlags::NOATIME))
+        Ok(self.file(inode.clone(), ops, flags | OpenFlags::NOATIME))
+    }
+
+    fn file(&self, inode: Arc<dyn Inode>, ops: Arc<dyn FileOps>, flags: OpenFlags) -> Arc<File> {
+        let dentry = Dentry::new_named(inode, b"");
+        File::new(ops, Path { mount: self.mount.clone(), dentry }, flags)
     }
 }
 
@@ -103,6 +111,8 @@ pub(crate) struct Shared {
     fs: std::sync::OnceLock<Weak<Overlay>>,
     /// Any live task: layers want one for look-ups and openings.
     task: Mutex<Weak<Task>>,
+    /// What lower objects were when they were first touched; kept only for a machine that will be saved.
+    bases: Mutex<Option<FxHashMap<Key, ::layer::Stamp>>>,
     /// As mount(2) gave them.
     options: String,
 }
@@ -167,6 +177,7 @@ impl Overlay {
             tree: Mutex::new(locks::INODE, ()),
             fs: std::sync::OnceLock::new(),
             task: Mutex::new(locks::LEAF, Weak::new()),
+            bases: Mutex::new(locks::LEAF, None),
             options,
         });
         let root = OvlInode::root(&shared)?;

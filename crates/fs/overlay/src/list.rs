@@ -116,6 +116,11 @@ impl OvlInode {
         Ok(items)
     }
 
+    /// The names that show.
+    pub(crate) fn names_shown(&self, task: &Task) -> Result<impl Iterator<Item = Vec<u8>>> {
+        Ok(self.collect(task)?.into_iter().map(|i| i.name.into_vec()))
+    }
+
     /// ENOTEMPTY if the directory has entries.
     pub(crate) fn check_empty(&self, task: &Task) -> Result<()> {
         if self.collect(task)?.is_empty() { Ok(()) } else { Err(ENOTEMPTY) }
@@ -123,7 +128,7 @@ impl OvlInode {
 }
 
 /// Reads a whole directory of a layer.
-fn read_all(
+pub(crate) fn read_all(
     layer: &crate::Layer,
     dir: &Arc<dyn Inode>,
     task: &Task,

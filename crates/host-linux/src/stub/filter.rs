@@ -29,15 +29,15 @@ impl Insn {
     }
 }
 
-const ALLOW: u32 = 0x7fff_0000;
-const TRAP: u32 = 0x0003_0000;
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+pub(crate) const ALLOW: u32 = 0x7fff_0000;
+pub(crate) const TRAP: u32 = 0x0003_0000;
+pub(crate) const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
 // Offsets in `struct seccomp_data`.
-const NR: u32 = 0;
-const ARCH: u32 = 4;
+pub(crate) const NR: u32 = 0;
+pub(crate) const ARCH: u32 = 4;
 const IP: u32 = 8;
-const ARGS: u32 = 16;
+pub(crate) const ARGS: u32 = 16;
 
 /// System calls of the service thread (and those of guest threads, whose strict filter allows fewer).
 const SERVICE_CALLS: [i64; 17] = [
@@ -60,19 +60,19 @@ const SERVICE_CALLS: [i64; 17] = [
     libc::SYS_exit_group,
 ];
 
-fn load(offset: u32) -> Insn {
+pub(crate) fn load(offset: u32) -> Insn {
     Insn { code: 0x20, jt: 0, jf: 0, k: offset }
 }
 
-fn jump_eq(k: u32, jt: u8, jf: u8) -> Insn {
+pub(crate) fn jump_eq(k: u32, jt: u8, jf: u8) -> Insn {
     Insn { code: 0x15, jt, jf, k }
 }
 
-fn and(k: u32) -> Insn {
+pub(crate) fn and(k: u32) -> Insn {
     Insn { code: 0x54, jt: 0, jf: 0, k }
 }
 
-fn ret(k: u32) -> Insn {
+pub(crate) fn ret(k: u32) -> Insn {
     Insn { code: 0x06, jt: 0, jf: 0, k }
 }
 
@@ -125,33 +125,34 @@ pub(crate) fn strict() -> Vec<Insn> {
     ]
 }
 
+/// Runs a filter as the host would.
+#[cfg(test)]
+pub(crate) fn eval(f: &[Insn], nr: u32, arch: u32, ip: u64, args: [u64; 6]) -> u32 {
+    let mut data = Vec::new();
+    data.extend(nr.to_le_bytes());
+    data.extend(arch.to_le_bytes());
+    data.extend(ip.to_le_bytes());
+    args.iter().for_each(|a| data.extend(a.to_le_bytes()));
+    let (mut pc, mut acc) = (0, 0u32);
+    loop {
+        let i = f[pc];
+        pc += 1;
+        match i.code {
+            0x20 => {
+                let k = i.k as usize;
+                acc = u32::from_le_bytes(data[k..k + 4].try_into().unwrap());
+            }
+            0x15 => pc += usize::from(if acc == i.k { i.jt } else { i.jf }),
+            0x54 => acc &= i.k,
+            0x06 => return i.k,
+            c => panic!("instruction {c:#x}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Runs a filter as the host would.
-    fn eval(f: &[Insn], nr: u32, arch: u32, ip: u64, args: [u64; 6]) -> u32 {
-        let mut data = Vec::new();
-        data.extend(nr.to_le_bytes());
-        data.extend(arch.to_le_bytes());
-        data.extend(ip.to_le_bytes());
-        args.iter().for_each(|a| data.extend(a.to_le_bytes()));
-        let (mut pc, mut acc) = (0, 0u32);
-        loop {
-            let i = f[pc];
-            pc += 1;
-            match i.code {
-                0x20 => {
-                    let k = i.k as usize;
-                    acc = u32::from_le_bytes(data[k..k + 4].try_into().unwrap());
-                }
-                0x15 => pc += usize::from(if acc == i.k { i.jt } else { i.jf }),
-                0x54 => acc &= i.k,
-                0x06 => return i.k,
-                c => panic!("instruction {c:#x}"),
-            }
-        }
-    }
 
     #[test]
     fn strict_filter_allows_what_it_says() {

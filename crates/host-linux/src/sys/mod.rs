@@ -1,5 +1,7 @@
 //! Host calls that need `unsafe`.
 
+pub(crate) mod calls;
+pub(crate) mod confine;
 pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod memory;

@@ -20,12 +20,13 @@ impl SignalSet {
         }
     }
 
-    /// All signals.
-    pub(crate) fn full() -> SignalSet {
+    /// All signals but one.
+    pub(crate) fn full_but(signo: i32) -> SignalSet {
         let mut set = MaybeUninit::uninit();
-        // SAFETY: sigfillset initialises the whole set.
+        // SAFETY: sigfillset initialises the whole set; sigdelset only changes it.
         unsafe {
             libc::sigfillset(set.as_mut_ptr());
+            libc::sigdelset(set.as_mut_ptr(), signo);
             SignalSet(set.assume_init())
         }
     }

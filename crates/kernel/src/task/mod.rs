@@ -76,6 +76,8 @@ pub struct TaskStats {
     pub faults: AtomicU64,
     pub major_faults: AtomicU64,
     pub waits: AtomicU64,
+    /// Time spent waiting; kept only for a meter.
+    pub waited_ns: AtomicU64,
     pub preemptions: AtomicU64,
     /// User and system nanoseconds, sampled when the task enters the kernel for a reason that is not hot, and at its end.
     pub user_ns: AtomicU64,
@@ -312,6 +314,7 @@ impl Task {
         }
         ksync::assert_no_locks_held("wait");
         self.stats.waits.fetch_add(1, Ordering::Relaxed);
+        let meter = self.machine.dispatch.meter().map(|m| (m, self.machine.clock.monotonic_ns()));
         let tokens: SmallVec<[_; 4]> = queues.iter().map(|q| q.add(self.waiter.clone())).collect();
         self.set_run_state(RunState::Sleeping);
         let result = loop {
@@ -337,6 +340,11 @@ impl Task {
         self.set_run_state(RunState::Running);
         for (q, t) in queues.iter().zip(tokens) {
             q.remove(t);
+        }
+        if let Some((m, start)) = meter {
+            let ns = self.machine.clock.monotonic_ns().saturating_sub(start);
+            m.waits.add(ns);
+            self.stats.waited_ns.fetch_add(ns, Ordering::Relaxed);
         }
         result
     }

@@ -31,6 +31,10 @@ pub trait Dispatch: Send + Sync {
     fn trace(&self) -> bool {
         false
     }
+    /// What faults and waits are told to, if anybody wants to know.
+    fn meter(&self) -> Option<&crate::meter::Meter> {
+        None
+    }
 }
 
 /// Runs a task until it ends. Called on the host thread that becomes the task's.
@@ -51,7 +55,15 @@ pub fn run_task(mut cx: TaskCx) {
             Event::Syscall { nr, args } => syscall(&mut cx, &*dispatch, nr, args),
             Event::Exception(e) => {
                 cx.task.stats.faults.fetch_add(1, Ordering::Relaxed);
-                if let Err(e) = crate::mm::handle_fault(&mut cx, &e) {
+                let start = dispatch.meter().map(|m| (m, machine.clock.monotonic_ns()));
+                let served = crate::mm::handle_fault(&mut cx, &e);
+                if let Some((m, start)) = start {
+                    match &served {
+                        Ok(()) => m.faults.add(machine.clock.monotonic_ns().saturating_sub(start)),
+                        Err(_) => drop(m.exceptions.fetch_add(1, Ordering::Relaxed)),
+                    }
+                }
+                if let Err(e) = served {
                     signal::force_exception(&mut cx, &e);
                 }
             }
