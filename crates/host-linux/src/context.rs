@@ -18,7 +18,7 @@ use crate::{
     space::LinuxSpace,
     stub::code,
     sys::process,
-    thread::{Handle, Thread},
+    thread::Thread,
     x86_64::{
         frame::{self, Frame, Saved},
         patch::Patches,
@@ -461,7 +461,7 @@ impl Context for LinuxContext {
     }
 
     fn kicker(&self) -> Arc<dyn Kicker> {
-        Arc::new(Handle(self.thread.clone()))
+        self.thread.clone()
     }
 
     fn spawn_thread(&mut self, regs: &Regs) -> Result<Box<dyn Context>> {

@@ -29,7 +29,6 @@ use crate::{
     stub::{code, filter, zygote},
     sys::{futex, memory, process},
     thread::Thread,
-    watchdog::Watchdog,
 };
 
 /// Locks without caring whether a holder panicked: the machine stops on panics.
@@ -140,7 +139,6 @@ pub(crate) struct Engine {
     pub(crate) slots: Arc<Slots>,
     pub(crate) guest_mem: Arc<crate::shared::GuestMem>,
     pub(crate) placement: Arc<Placement>,
-    pub(crate) watchdog: Arc<Watchdog>,
     book: Mutex<Book>,
     settled: Condvar,
     first: OnceLock<(Arc<Stub>, Mutex<Service>)>,
@@ -239,7 +237,6 @@ impl Engine {
             slots,
             guest_mem,
             placement: Placement::start(cpus),
-            watchdog: Arc::default(),
             book: Mutex::default(),
             settled: Condvar::new(),
             first: OnceLock::new(),
@@ -346,7 +343,6 @@ impl Engine {
     /// Ends every stub and waits until they are collected.
     pub(crate) fn close(&self) {
         self.placement.close();
-        self.watchdog.close();
         self.closed.store(true, SeqCst);
         let mut book = lock(&self.book);
         while !book.closing {
@@ -424,7 +420,6 @@ impl Engine {
         stub.pid.store(pid, Relaxed);
         let thread = Arc::new(Thread::new(stub.clone(), slot, 0, tid as i32));
         thread.inherit_place();
-        thread.watched_by(&self.watchdog);
         Ok(thread)
     }
 

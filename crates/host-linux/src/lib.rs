@@ -28,7 +28,6 @@ mod stub;
 mod sys;
 pub mod tap;
 mod thread;
-mod watchdog;
 mod x86_64;
 
 #[cfg(test)]

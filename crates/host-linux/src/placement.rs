@@ -72,11 +72,6 @@ impl Seat {
         }
     }
 
-    /// Whether the kernel thread waits for its guest thread.
-    pub(crate) fn in_guest(&self) -> bool {
-        self.in_guest.load(Relaxed)
-    }
-
     /// Counts a wait.
     pub(crate) fn waited(&self, spun: bool, hit: bool) {
         self.in_guest.store(false, Relaxed);

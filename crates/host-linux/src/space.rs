@@ -134,7 +134,6 @@ impl LinuxSpace {
                 let args = [addr, layout::SLOT_LEN, prot, flags, fd, slot.offset()];
                 service.run(&[Op::expecting(libc::SYS_mmap, args, addr)])?;
                 let thread = Arc::new(Thread::new(self.stub.clone(), slot, index, 0));
-                thread.watched_by(&self.engine.watchdog);
                 lock(&self.stub.threads).push(thread.clone());
                 thread
             }

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::*},
+        Arc,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*},
     },
     time::Duration,
 };
@@ -17,7 +17,6 @@ use crate::{
     service::Op,
     slots::Slot,
     sys::{futex, process},
-    watchdog::Watchdog,
 };
 
 /// Bit sets of the state word's two kinds of sleeper.
@@ -35,10 +34,6 @@ pub(crate) struct Thread {
     spent: AtomicU64,
     /// A kick was posted and not delivered yet.
     pending: AtomicBool,
-    /// Kicks delivered so far.
-    taken: AtomicU32,
-    /// Who minds that they are.
-    watchdog: OnceLock<Arc<Watchdog>>,
     /// The host thread ended by itself, which only hostile code makes it do.
     gone: AtomicBool,
     /// Where it runs.
@@ -54,8 +49,6 @@ impl Thread {
             tid: AtomicI32::new(tid),
             spent: AtomicU64::new(0),
             pending: AtomicBool::new(false),
-            taken: AtomicU32::new(0),
-            watchdog: OnceLock::new(),
             gone: AtomicBool::new(false),
             seat: Seat::new(),
         }
@@ -110,7 +103,7 @@ impl Thread {
     }
 
     /// Tells the stopped thread to end. Its slot stays the stub's.
-    pub(crate) fn end(self: &Arc<Self>) {
+    pub(crate) fn end(&self) {
         self.slot.set32(ctl::FLAGS, flag::EXIT);
         self.pending.store(false, SeqCst);
         self.resume();
@@ -127,27 +120,19 @@ impl Thread {
         self.spent.store(ns, Relaxed);
     }
 
-    fn state(&self) -> &AtomicU32 {
+    fn state(&self) -> &std::sync::atomic::AtomicU32 {
         self.slot.u32(ctl::STATE)
     }
 
     /// Lets the stub's thread go on.
-    pub(crate) fn resume(self: &Arc<Self>) {
+    pub(crate) fn resume(&self) {
         let old = self.state().swap(0, SeqCst);
         if old & state::STUB_SLEEPS != 0 {
             futex::wake_all(self.state(), STUB_BITS);
         }
         // A kick that found the thread stopped left it to us.
         if self.pending.load(SeqCst) {
-            self.call();
-        }
-    }
-
-    /// Sends a kick to the running thread.
-    fn call(self: &Arc<Self>) {
-        self.interrupt();
-        if let Some(w) = self.watchdog.get() {
-            w.called(self);
+            self.interrupt();
         }
     }
 
@@ -239,27 +224,7 @@ impl Thread {
 
     /// Takes a posted kick.
     pub(crate) fn take_kick(&self) -> bool {
-        let took = self.pending.load(SeqCst) && self.pending.swap(false, SeqCst);
-        if took {
-            self.taken.fetch_add(1, Relaxed);
-        }
-        took
-    }
-
-    /// See [`crate::watchdog`].
-    pub(crate) fn kicks_taken(&self) -> u32 {
-        self.taken.load(Relaxed)
-    }
-
-    /// Whether it runs guest code, by the kernel's own account, with a kick posted and none taken since there were
-    /// `taken`.
-    pub(crate) fn owes_an_answer(&self, taken: u32) -> bool {
-        self.seat.in_guest() && self.pending.load(SeqCst) && self.kicks_taken() == taken
-    }
-
-    /// Says who minds unanswered kicks.
-    pub(crate) fn watched_by(&self, watchdog: &Arc<Watchdog>) {
-        let _ = self.watchdog.set(watchdog.clone());
+        self.pending.load(SeqCst) && self.pending.swap(false, SeqCst)
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -272,16 +237,11 @@ impl Thread {
     }
 }
 
-/// What others hold of a thread, to kick it.
-pub(crate) struct Handle(pub(crate) Arc<Thread>);
-
-impl hal::Kicker for Handle {
+impl hal::Kicker for Thread {
     fn kick(&self) {
-        let thread = &self.0;
-        thread.pending.store(true, SeqCst);
-        // Asked of what the guest cannot write as well: the state word may lie.
-        if thread.state().load(SeqCst) & state::KERNEL == 0 || thread.seat.in_guest() {
-            thread.call();
+        self.pending.store(true, SeqCst);
+        if self.state().load(SeqCst) & state::KERNEL == 0 {
+            self.interrupt();
         }
     }
 }
