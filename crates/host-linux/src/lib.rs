@@ -8,6 +8,7 @@ compile_error!("guest code runs on x86-64 Linux hosts only");
 
 mod context;
 pub mod dgram;
+mod doomed;
 mod engine;
 mod facts;
 mod file;
@@ -26,6 +27,7 @@ mod stub;
 mod sys;
 pub mod tap;
 mod thread;
+mod watchdog;
 mod x86_64;
 
 #[cfg(test)]
