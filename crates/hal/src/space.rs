@@ -70,6 +70,11 @@ pub trait Space: Send + Sync {
     fn apply_lazy(&self, ops: &[MapOp]) -> Result<()> {
         self.apply(ops)
     }
+    /// Whether a new program may begin in it after [`Space::clear`]. If not, nothing of the old one could be trusted to
+    /// be gone.
+    fn is_reusable(&self) -> bool {
+        true
+    }
     /// Unmaps everything of the guest (exec by the only user of the space).
     fn clear(&self) -> Result<()>;
     /// Guest addresses usable: `[start, end)`; what lies outside is the stub's and the host's.

@@ -15,20 +15,22 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering::*},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hal::{Errno, Result, errno};
 
 use crate::{
+    doomed::Doomed,
     host::StartError,
     layout::{self, consts, ctl, reply, state},
     placement::Placement,
-    service::{Op, Service},
+    service::{Op, Outcome, Service},
     slots::{Slot, Slots},
     stub::{code, filter, zygote},
     sys::{futex, memory, process},
     thread::Thread,
+    watchdog::Watchdog,
 };
 
 /// Locks without caring whether a holder panicked: the machine stops on panics.
@@ -52,10 +54,16 @@ pub(crate) struct Stub {
     pub(crate) cpu: AtomicU32,
     /// Exit status, if it ended by itself.
     pub(crate) status: AtomicU32,
+    /// It has, or had, shared pages mapped.
+    pub(crate) maps_shared: AtomicBool,
+    /// Its ticket among the doomed, once it was killed.
+    ticket: Mutex<Option<u64>>,
+    doomed: Arc<Doomed>,
+    pub(crate) watchdog: Arc<Watchdog>,
 }
 
 impl Stub {
-    fn new(pages: Slot) -> Arc<Stub> {
+    fn new(pages: Slot, doomed: &Arc<Doomed>, watchdog: &Arc<Watchdog>) -> Arc<Stub> {
         Arc::new(Stub {
             pages,
             pid: AtomicU32::new(0),
@@ -64,6 +72,10 @@ impl Stub {
             threads: Mutex::default(),
             cpu: AtomicU32::new(0),
             status: AtomicU32::new(0),
+            maps_shared: AtomicBool::new(false),
+            ticket: Mutex::default(),
+            doomed: doomed.clone(),
+            watchdog: watchdog.clone(),
         })
     }
 
@@ -98,11 +110,29 @@ impl Stub {
 
     /// Ends the process, now.
     pub(crate) fn kill(&self) {
-        self.with_pid(process::kill);
+        self.with_pid(|pid| {
+            let mut ticket = lock(&self.ticket);
+            if ticket.is_none() && self.maps_shared.load(SeqCst) {
+                *ticket = Some(self.doomed.enter());
+            }
+            drop(ticket);
+            process::kill(pid);
+        });
+    }
+
+    /// Waits until a killed stub is collected, for some time.
+    pub(crate) fn await_death(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        while self.death().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Marks it dead and wakes everybody who waits for it.
     fn bury(&self, signo: i32) {
+        if let Some(ticket) = lock(&self.ticket).take() {
+            self.doomed.leave(ticket);
+        }
         self.dead.store(1 + (signo as u32 & 0xff), Release);
         for t in lock(&self.threads).drain(..) {
             t.poke();
@@ -122,6 +152,16 @@ struct Book {
     closing: bool,
 }
 
+/// Why there is no new stub.
+enum Stillborn {
+    /// There is no process either.
+    None(Errno),
+    /// There is one, of a number that is known.
+    Known(Errno),
+    /// There may be one.
+    Unknown,
+}
+
 /// Sizes of signal frames on this host, measured at start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FrameShape {
@@ -139,6 +179,8 @@ pub(crate) struct Engine {
     pub(crate) slots: Arc<Slots>,
     pub(crate) guest_mem: Arc<crate::shared::GuestMem>,
     pub(crate) placement: Arc<Placement>,
+    doomed: Arc<Doomed>,
+    watchdog: Arc<Watchdog>,
     book: Mutex<Book>,
     settled: Condvar,
     first: OnceLock<(Arc<Stub>, Mutex<Service>)>,
@@ -204,7 +246,8 @@ impl Engine {
         };
         let code_ro = reopen(&rw)?;
         let ctl_ro = reopen(slots.fd())?;
-        let guest_mem = Arc::new(crate::shared::GuestMem::new().map_err(memfd)?);
+        let (doomed, watchdog) = (Arc::new(Doomed::default()), Arc::new(Watchdog::default()));
+        let guest_mem = Arc::new(crate::shared::GuestMem::new(doomed.clone()).map_err(memfd)?);
 
         let w = slots.window();
         w.u64(consts::CTL_FD as u64).store(slots.fd().as_raw_fd() as u64, Relaxed);
@@ -237,6 +280,8 @@ impl Engine {
             slots,
             guest_mem,
             placement: Placement::start(cpus),
+            doomed,
+            watchdog,
             book: Mutex::default(),
             settled: Condvar::new(),
             first: OnceLock::new(),
@@ -253,7 +298,7 @@ impl Engine {
             .stack_size(256 << 10)
             .spawn(move || keeper.keep(recipe, sender))
             .map_err(|e| StartError::new(format!("no thread for the stubs' keeper: {e}")))?;
-        let first = Stub::new(pages);
+        let first = Stub::new(pages, &engine.doomed, &engine.watchdog);
         let pid = receiver.recv().unwrap_or(-i64::from(libc::EAGAIN));
         if pid <= 0 {
             let e = Errno::from_ret(pid as u64).unwrap_or(errno::EAGAIN);
@@ -371,7 +416,8 @@ impl Engine {
         if self.is_closed() {
             return Err(errno::EAGAIN);
         }
-        let stub = Stub::new(self.slots.take()?);
+        let stub = Stub::new(self.slots.take()?, &self.doomed, &self.watchdog);
+        stub.maps_shared.store(parent.stub().maps_shared.load(SeqCst), SeqCst);
         let slot = self.slots.take()?;
         prepare(&slot);
         slot.set32(ctl::STATE, state::KERNEL);
@@ -383,10 +429,11 @@ impl Engine {
         // What the child does first of all, posted before it is there.
         service.post(&[Thread::clone_op(0)]);
         lock(&self.book).births += 1;
-        let born = self.deliver(parent, &stub, &mut service, slot, slot_offset);
+        let thread = Thread::new(stub.clone(), slot, 0);
+        let born = self.deliver(parent, &stub, &mut service, &thread, slot_offset);
         let mut book = lock(&self.book);
         book.births -= 1;
-        if let Ok(thread) = &born {
+        if let Ok(()) | Err(Stillborn::Known(_)) = born {
             lock(&stub.threads).push(thread.clone());
             book.stubs.insert(stub.pid.load(Relaxed) as i32, stub.clone());
         }
@@ -395,32 +442,54 @@ impl Engine {
         if self.is_closed() {
             stub.kill();
         }
-        born.map(|thread| (stub, service, thread))
+        match born {
+            Ok(()) => Ok((stub, service, thread)),
+            Err(Stillborn::None(e)) => Err(e),
+            Err(Stillborn::Known(e)) => {
+                stub.kill();
+                Err(e)
+            }
+            Err(Stillborn::Unknown) => {
+                // Its pages are nobody's for ever: a process that we know nothing of may have them mapped.
+                std::mem::forget(thread);
+                Err(errno::ENOMEM)
+            }
+        }
     }
 
+    /// Lets the parent make the child, and learns the child's numbers. No guest code has run in the child: what it
+    /// says is true. The parent's guest may forge what the parent says, but for the fence.
     fn deliver(
-        self: &Arc<Self>,
+        &self,
         parent: &mut Service,
-        stub: &Arc<Stub>,
+        stub: &Stub,
         service: &mut Service,
-        slot: Slot,
+        thread: &Thread,
         slot_offset: u64,
-    ) -> Result<Arc<Thread>> {
+    ) -> core::result::Result<(), Stillborn> {
         let flags = (libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
         let op = Op::any(libc::SYS_clone, [flags, 0, 0, 0, stub.pages.offset(), slot_offset]);
-        parent.run(&[op])?;
-        process::from_ret(parent.result(0))?;
-        // The parent's answer may be forged by its guest. The child's is its own: no guest code has run there.
-        service.finish_within(Duration::from_secs(10)).map_err(|_| errno::ENOMEM)?;
+        let asked = parent.run(&[op]);
+        let limit = match (asked, parent.outcome()) {
+            (Ok(()), Some(Outcome { error: true, .. })) => {
+                let e = process::from_ret(parent.result(0)).err().unwrap_or(errno::EAGAIN);
+                return Err(Stillborn::None(e));
+            }
+            (Ok(()), _) => Duration::from_secs(10),
+            // The parent is dead. The child may be there or not.
+            (Err(_), _) => Duration::from_millis(500),
+        };
+        service.finish_within(limit).map_err(|_| Stillborn::Unknown)?;
         let pid = stub.pages.get32(layout::PAGE as usize + reply::PID);
-        let tid = process::from_ret(service.result(0))?;
         if pid == 0 || pid > i32::MAX as u32 {
-            return Err(errno::ENOMEM);
+            return Err(Stillborn::Unknown);
         }
         stub.pid.store(pid, Relaxed);
-        let thread = Arc::new(Thread::new(stub.clone(), slot, 0, tid as i32));
+        let tid = process::from_ret(service.result(0)).map_err(Stillborn::Known)?;
+        asked.map_err(Stillborn::Known)?;
+        thread.set_tid(tid).map_err(Stillborn::Known)?;
         thread.inherit_place();
-        Ok(thread)
+        Ok(())
     }
 
     /// Makes an empty stub.

@@ -129,8 +129,13 @@ pub(crate) mod request {
     pub(crate) const SEQ: usize = 0x00;
     pub(crate) const SPIN: usize = 0x04;
     pub(crate) const COUNT: usize = 0x08;
-    /// Where in the control memory to write the sequence number when done; 0 = nowhere.
+    /// Where in the control memory the stub finds [`DONE`] of this page.
     pub(crate) const FENCE: usize = 0x18;
+    /// Four words, of which one gets the sequence number when a batch is done, by `pwrite64`: the fence. The stub maps
+    /// this page read-only, so what stands here guest code cannot forge. Index bit 0: the last operation's result was
+    /// an error; bit 1: the batch stopped there.
+    pub(crate) const DONE: usize = 0x20;
+    pub(crate) const DONE_STEP: usize = 8;
     pub(crate) const OPS: usize = 0x100;
     pub(crate) const OP_LEN: usize = 64;
     pub(crate) const OPS_MAX: usize = 60;

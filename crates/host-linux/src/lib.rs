@@ -10,6 +10,7 @@ pub mod check;
 pub mod confine;
 mod context;
 pub mod dgram;
+mod doomed;
 mod engine;
 mod facts;
 mod file;
@@ -28,6 +29,7 @@ mod stub;
 mod sys;
 pub mod tap;
 mod thread;
+mod watchdog;
 mod x86_64;
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ impl Seat {
         }
     }
 
+    /// Whether the kernel thread has resumed the guest thread and waits for it.
+    pub(crate) fn is_in_guest(&self) -> bool {
+        self.in_guest.load(Relaxed)
+    }
+
     /// Notes where the host thread is confined.
     pub(crate) fn placed(&self, cpu: usize) {
         self.placed.store(cpu as u32, Relaxed);
@@ -295,7 +300,11 @@ impl Placement {
     fn move_to(&self, thread: &Thread, cpu: usize) {
         thread.seat.cpu.store(cpu as u32, Relaxed);
         thread.confine(cpu);
-        process::set_affinity(thread.seat.kernel.load(Relaxed) as i32, &[cpu]);
+        // The task may have ended, and its number may be anybody's by now.
+        let kernel = thread.seat.kernel.load(Relaxed) as i32;
+        if process::signal_thread(process::own_pid(), kernel, 0).is_ok() {
+            process::set_affinity(kernel, &[cpu]);
+        }
     }
 
     /// Lets the halves of a task run on two processors and spin, or brings them together again.

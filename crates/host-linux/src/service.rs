@@ -37,6 +37,20 @@ impl Op {
 /// How long to sleep before looking again whether the stub is alive: guest code can swallow wake-ups.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long a stub may go on whose reply is there and whose fence is not: only hostile code makes that happen.
+const FORGED_LIMIT: Duration = Duration::from_secs(1);
+/// How long the end of a killed stub is waited for.
+const DEATH_LIMIT: Duration = Duration::from_secs(5);
+
+/// How a batch ended, as the fence tells it, which guest code cannot forge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// An operation did not return what it should, and the batch stopped there.
+    pub(crate) stopped: bool,
+    /// The result of the last operation made was an error.
+    pub(crate) error: bool,
+}
+
 /// The kernel's end of the request and reply pages. One batch at a time.
 pub(crate) struct Service {
     stub: Arc<Stub>,
@@ -45,6 +59,9 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(stub: Arc<Stub>) -> Service {
+        let page = &stub.pages;
+        page.set64(request::FENCE, page.offset() + request::DONE as u64);
+        (0..4).for_each(|i| page.set32(request::DONE + i * request::DONE_STEP, 0));
         Service { stub, seq: 0 }
     }
 
@@ -66,7 +83,11 @@ impl Service {
             page.set64(at + request::OP_EXPECT, op.expect);
         }
         page.set32(request::COUNT, ops.len() as u32);
-        self.seq = if self.seq >= 0x3fff_ffff { 1 } else { self.seq + 1 };
+        if self.seq >= 0x3fff_ffff {
+            self.seq = 0;
+            (0..4).for_each(|i| page.set32(request::DONE + i * request::DONE_STEP, 0));
+        }
+        self.seq += 1;
         page.u32(request::SEQ).store(self.seq, SeqCst);
         futex::wake_all(page.u32(request::SEQ), futex::ANY);
     }
@@ -81,12 +102,23 @@ impl Service {
         self.await_reply(Some(Instant::now() + limit))
     }
 
+    /// How the posted batch ended, if it has.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        let page = &self.stub.pages;
+        let word = |i: usize| page.u32(request::DONE + i * request::DONE_STEP).load(SeqCst);
+        let i = (0..4).find(|&i| word(i) == self.seq)?;
+        Some(Outcome { stopped: i & 2 != 0, error: i & 1 != 0 })
+    }
+
+    /// Sleeps on the reply word, which guest code can write, and believes the fence alone. A page must not be filled
+    /// with the next batch, nor memory given away, before this one has certainly been done.
     fn await_reply(&mut self, deadline: Option<Instant>) -> Result<()> {
         let page = &self.stub.pages;
         let word = page.u32(PAGE as usize + reply::SEQ);
+        let mut forged = None;
         loop {
             let found = word.load(SeqCst);
-            if found == self.seq {
+            if self.outcome().is_some() {
                 return Ok(());
             }
             if self.stub.death().is_some() {
@@ -94,6 +126,16 @@ impl Service {
             }
             if deadline.is_some_and(|d| Instant::now() > d) {
                 return Err(errno::ETIMEDOUT);
+            }
+            if found & !reply::SLEEPS == self.seq {
+                // The fence comes before the reply.
+                if forged.get_or_insert_with(Instant::now).elapsed() > FORGED_LIMIT {
+                    self.stub.kill();
+                    self.stub.await_death(DEATH_LIMIT);
+                    return Err(errno::ESRCH);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
             }
             let sleeping = found | reply::SLEEPS;
             if found == sleeping || word.compare_exchange(found, sleeping, SeqCst, SeqCst).is_ok() {
@@ -115,11 +157,11 @@ impl Service {
         while let Some(chunk) = next {
             self.post(chunk);
             self.finish()?;
-            let done = self.stub.pages.get64(PAGE as usize + reply::DONE).wrapping_sub(request::OPS as u64);
-            let done = (done / request::OP_LEN as u64) as usize;
-            if done < chunk.len() {
-                process::from_ret(self.result(done))?;
-                // Not an error number, and not what was asked for: somebody forged it.
+            if self.outcome().is_none_or(|o| o.stopped) {
+                let done =
+                    self.stub.pages.get64(PAGE as usize + reply::DONE).wrapping_sub(request::OPS as u64);
+                process::from_ret(self.result((done / request::OP_LEN as u64) as usize))?;
+                // Not an error number, though there was one: somebody forged it.
                 return Err(errno::ENOMEM);
             }
             next = chunks.next();

@@ -1,10 +1,16 @@
 //! The memory that guest address spaces share.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::{
+    os::fd::{AsRawFd, OwnedFd},
+    sync::Arc,
+};
 
 use hal::{Errno, Result, SharedMem, errno};
 
-use crate::sys::memory::{self, Window};
+use crate::{
+    doomed::Doomed,
+    sys::memory::{self, Window},
+};
 
 /// Sizes to try, largest first: a limit on the kernel process's address space may forbid the large ones.
 const SIZES: [u64; 5] = [16 << 40, 4 << 40, 1 << 40, 256 << 30, 64 << 30];
@@ -13,15 +19,16 @@ const SIZES: [u64; 5] = [16 << 40, 4 << 40, 1 << 40, 256 << 30, 64 << 30];
 pub(crate) struct GuestMem {
     fd: OwnedFd,
     window: Window,
+    doomed: Arc<Doomed>,
 }
 
 impl GuestMem {
-    pub(crate) fn new() -> Result<GuestMem> {
+    pub(crate) fn new(doomed: Arc<Doomed>) -> Result<GuestMem> {
         let mut last = errno::ENOMEM;
         for size in SIZES {
             let fd = memory::create(c"umlaut-memory", size, false)?;
             match Window::map(&fd, size) {
-                Ok(window) => return Ok(GuestMem { fd, window }),
+                Ok(window) => return Ok(GuestMem { fd, window, doomed }),
                 Err(e) => last = e,
             }
         }
@@ -51,6 +58,8 @@ impl SharedMem for GuestMem {
     }
 
     fn discard(&self, offset: u64, len: u64) {
+        // Somebody who is about to die may still store there, and read what the next owner stores.
+        self.doomed.wait();
         if memory::punch(&self.fd, offset, len).is_err() {
             // Whoever gets the pages next relies on zeros.
             self.window.zero(offset, len as usize);

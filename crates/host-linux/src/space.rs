@@ -133,7 +133,7 @@ impl LinuxSpace {
                 let addr = Thread::slot_addr(index);
                 let args = [addr, layout::SLOT_LEN, prot, flags, fd, slot.offset()];
                 service.run(&[Op::expecting(libc::SYS_mmap, args, addr)])?;
-                let thread = Arc::new(Thread::new(self.stub.clone(), slot, index, 0));
+                let thread = Thread::new(self.stub.clone(), slot, index);
                 lock(&self.stub.threads).push(thread.clone());
                 thread
             }
@@ -144,7 +144,7 @@ impl LinuxSpace {
             service.run(&[Thread::clone_op(index)]).and_then(|()| process::from_ret(service.result(0)));
         match started {
             Ok(tid) => {
-                thread.set_tid(tid as i32);
+                thread.set_tid(tid)?;
                 thread.inherit_place();
             }
             Err(e) => return give_back(thread, e),
@@ -200,6 +200,7 @@ impl LinuxSpace {
                         0,
                     ),
                     Backing::Shared { offset, private } => {
+                        self.stub.maps_shared.store(true, SeqCst);
                         let flags = if *private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
                         (flags | libc::MAP_NORESERVE, self.engine.guest_mem.raw_fd() as u64, *offset)
                     }
@@ -306,6 +307,12 @@ impl Space for LinuxSpace {
             self.serve().run(&out)?;
         }
         bad
+    }
+
+    fn is_reusable(&self) -> bool {
+        // A thread that is taken to be stopped may wait in stub code, by a state word or a frame that its guest code
+        // made up, and would go on in the next program.
+        !self.threaded.load(Relaxed)
     }
 
     fn clear(&self) -> Result<()> {

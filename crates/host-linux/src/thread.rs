@@ -2,13 +2,13 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*},
     },
     time::Duration,
 };
 
-use hal::errno;
+use hal::{Result, errno};
 
 use crate::{
     engine::Stub,
@@ -38,20 +38,25 @@ pub(crate) struct Thread {
     gone: AtomicBool,
     /// Where it runs.
     pub(crate) seat: Seat,
+    /// The watchdog has it.
+    watched: AtomicBool,
+    me: Weak<Thread>,
 }
 
 impl Thread {
-    pub(crate) fn new(stub: Arc<Stub>, slot: Slot, index: u32, tid: i32) -> Thread {
-        Thread {
+    pub(crate) fn new(stub: Arc<Stub>, slot: Slot, index: u32) -> Arc<Thread> {
+        Arc::new_cyclic(|me| Thread {
             stub,
             slot,
             index,
-            tid: AtomicI32::new(tid),
+            tid: AtomicI32::new(0),
             spent: AtomicU64::new(0),
             pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             seat: Seat::new(),
-        }
+            watched: AtomicBool::new(false),
+            me: me.clone(),
+        })
     }
 
     /// Address in the stub of a thread's slot.
@@ -89,8 +94,18 @@ impl Thread {
         self.tid.load(Relaxed)
     }
 
-    pub(crate) fn set_tid(&self, tid: i32) {
+    /// Notes the number that a clone answered. It may have come through memory that guest code can write: it must be
+    /// that of a thread of the stub, and not of its service thread. Nothing outside the stub is ever done by it, as
+    /// signals are sent to a thread *of the stub's process* (tgkill(2)); within, a forged one harms the guest alone.
+    pub(crate) fn set_tid(&self, tid: u64) -> Result<()> {
+        let tid = i32::try_from(tid).map_err(|_| errno::ESRCH)?;
+        let there = |pid| tid > 0 && tid != pid && process::signal_thread(pid, tid, 0).is_ok();
+        if self.stub.with_pid(there) != Some(true) {
+            self.stub.kill();
+            return Err(errno::ESRCH);
+        }
         self.tid.store(tid, Relaxed);
+        Ok(())
     }
 
     /// The state of a thread that is about to be started: it waits to be resumed.
@@ -219,7 +234,34 @@ impl Thread {
         if matches!(sent, Some(Err(errno::ESRCH))) {
             self.gone.store(true, SeqCst);
             self.poke();
+        } else if !self.watched.swap(true, SeqCst) {
+            self.stub.watchdog.watch(self.me.clone());
         }
+    }
+
+    /// Whether a kick was posted that the kernel thread, which waits for this thread, has not seen yet. If not, the
+    /// watchdog lets go of it. The state word says nothing here: guest code can write it.
+    pub(crate) fn ignores_kick(&self) -> bool {
+        self.watched.store(false, SeqCst);
+        let ignores = self.pending.load(SeqCst) && self.seat.is_in_guest() && !self.is_dead();
+        if ignores {
+            self.watched.store(true, SeqCst);
+        }
+        ignores
+    }
+
+    /// Kicks again, and lets the kernel thread look at the state word, whatever became of the wake-up.
+    pub(crate) fn nudge(&self) {
+        let _ = self.stub.with_pid(|pid| process::signal_thread(pid, self.tid(), libc::SIGURG));
+        self.poke();
+    }
+
+    /// Whether the host thread sleeps now (proc_pid_stat(5)).
+    pub(crate) fn sleeps(&self) -> bool {
+        let tid = self.tid();
+        let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"));
+        let text = self.stub.with_pid(read).and_then(|t| t.ok()).unwrap_or_default();
+        text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
     }
 
     /// Takes a posted kick.

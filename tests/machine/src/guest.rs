@@ -69,9 +69,16 @@ impl Builder {
 
 fn build(lab: &Lab, source: &Path) -> Result<PathBuf> {
     let text = fs::read(source).with_context(|| source.display().to_string())?;
-    let header = fs::read(lab.source().join("tests/guest/test.h"))?;
+    let mut headers = vec![fs::read(lab.source().join("tests/guest/test.h"))?];
+    let area = source.parent().context("a source in no area")?;
+    let mut beside: Vec<_> = fs::read_dir(area)?.flatten().map(|e| e.path()).collect();
+    beside.retain(|p| p.extension().is_some_and(|e| e == "h"));
+    beside.sort();
+    for path in beside {
+        headers.push(fs::read(path)?);
+    }
     let mut hash = DefaultHasher::new();
-    (text, header, FLAGS).hash(&mut hash);
+    (text, headers, FLAGS).hash(&mut hash);
     let name = source.file_stem().context("a source without a name")?.to_string_lossy();
     let area = source.parent().and_then(Path::file_name).context("a source in no area")?.to_string_lossy();
     let keep = lab.cache().join("guest").join(format!("{area}-{name}-{:016x}", hash.finish()));

@@ -345,16 +345,23 @@ umlaut_stub_zygote:
     jmp 94b
 96: sub r14, rbx
     mov [rbp + {r_done}], r14
-    mov r10, [rbx + {q_fence}]
-    test r10, r10
-    jz 98f
+    // The fence: which of four words gets the sequence number says how the batch ended. Registers and the request page
+    // are all that goes into it.
+    mov r10, rax
+    shr r10, 63
+    cmp r13d, 1
+    sbb ecx, ecx
+    inc ecx
+    lea r10, [r10 + rcx * 2]
+    shl r10, 3
+    add r10, [rbx + {q_fence}]
     movabs rax, {consts}
     mov rdi, [rax + {c_fd}]
     mov rsi, rbx
     mov edx, 4
     mov eax, 18
     syscall
-98: mov eax, r12d
+    mov eax, r12d
     xchg [rbp], eax
     test eax, eax
     jns 90b

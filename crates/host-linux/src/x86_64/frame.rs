@@ -127,6 +127,10 @@ impl<'a> Frame<'a> {
 
     /// Replaces them.
     pub(crate) fn store(&self, saved: &Saved) {
+        // A frame of guest code's making must not outlive it: the next program of this thread can be kicked, traps, and
+        // runs 64-bit code.
+        self.slot.set64(self.at + UC_MASK, 0);
+        self.set(SEGMENTS, USER_SEGMENTS);
         GPRS.iter().for_each(|&(r, word)| self.set(word, saved.gprs[r]));
         self.set(RIP, saved.rip);
         self.set(EFLAGS, saved.rflags);
@@ -173,10 +177,7 @@ impl<'a> Frame<'a> {
         // `uc_stack`: on return the host makes the slot the thread's signal stack.
         slot.set64(at + UC_STACK, slot_addr + FRAME_LOWEST as u64);
         slot.set64(at + UC_STACK + 16, SLOT_LEN - FRAME_LOWEST as u64);
-        // No signal stays blocked.
-        slot.set64(at + UC_MASK, 0);
         let frame = Frame { slot, at };
-        frame.set(SEGMENTS, USER_SEGMENTS);
         frame.store(saved);
         slot.set64(ctl::UCONTEXT, slot_addr + at as u64);
         frame

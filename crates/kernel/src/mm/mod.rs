@@ -271,6 +271,8 @@ impl Mm {
 
 impl Drop for Mm {
     fn drop(&mut self) {
+        // Somebody may hold the space a little longer; nobody may run in it while its pages are given away.
+        self.space.kill();
         self.charge.sub_committed(self.inner.get_mut().committed);
     }
 }

@@ -134,10 +134,10 @@ pub fn exec(cx: &mut TaskCx, mut r: ExecRequest<'_>) -> Result<()> {
     done
 }
 
-/// An empty address space: the present one if nobody shares it.
+/// An empty address space: the present one if nobody shares it and no thread of the old program can linger there.
 fn empty_space(cx: &mut TaskCx) -> Result<()> {
     // Held by the task twice: in its context and in what others see of it.
-    if Arc::strong_count(&cx.mm) == 2 {
+    if Arc::strong_count(&cx.mm) == 2 && cx.mm.space.is_reusable() {
         cx.mm.clear()?;
         cx.ctx.set_fpu(None)?;
     } else {
