@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,6 +24,9 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("saved_layer", saved_layer),
         ("layer_conflicts", layer_conflicts),
         ("layer_refusals", layer_refusals),
+        ("traced", traced),
+        ("statistics", statistics),
+        ("host_check", host_check),
     ];
     let mut trials = Vec::new();
     for (name, body) in cases {
@@ -249,5 +253,132 @@ fn layer_refusals(lab: &Lab, place: Place) -> Result<Completion> {
     );
     tool(lab, place, &top, b"", &["run", "--save", "n", "--", "no-such-command"])?.expect(127)?;
     ensure!(host(lab, place, &top, "ls -A")? == "dir\nempty\nfifo\ns\ntext\n", "files were left behind");
+    Ok(Completion::Completed)
+}
+
+fn traced(lab: &Lab, place: Place) -> Result<Completion> {
+    let dir = lab.scratch("trace")?;
+    host(lab, place, &dir, "printf 'in\\001\\n' >file")?;
+    let script = "cat file; cat none; mkdir -m 750 d; kill -s USR1 $$; exit 3";
+    let outcome = sh(lab, place, &["--trace"], &dir, &script.replace("cat none", "cat none || true"))?;
+    outcome.expect(128 + 10)?;
+    ensure!(outcome.out() == "in\u{1}\n", outcome.describe("the output changed"));
+    let err = outcome.err();
+    let lines: Vec<&str> = err.lines().collect();
+    let has = |text: &str| -> Result<()> {
+        let there = lines
+            .iter()
+            .any(|l| l.split_once("] ").is_some_and(|(pid, l)| pid.starts_with('[') && l == text));
+        ensure!(there, "`{text}` was not traced in\n{err}");
+        Ok(())
+    };
+    for line in [
+        "openat(AT_FDCWD, \"file\", O_RDONLY) = 3",
+        "openat(AT_FDCWD, \"none\", O_RDONLY) = -1 ENOENT (no such file or directory)",
+        "write(1, \"in\\1\\n\", 4) = 4",
+        "mkdir(\"d\", 0750) = 0",
+        "kill(2, SIGUSR1) = 0",
+    ] {
+        has(line)?;
+    }
+    for part in [
+        "execve(\"/bin/cat\", [\"cat\", \"file\"], ",
+        "mmap(NULL, ",
+        "PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0x0) = 0x",
+    ] {
+        let execve = part.replace("/bin/cat", "/usr/bin/cat");
+        ensure!(err.contains(part) || err.contains(&execve), "`{part}` was not traced in\n{err}");
+    }
+    // Into a file, the error output is the guest's alone; bad pointers do no harm.
+    let file = dir.join("out").to_string_lossy().into_owned();
+    let outcome = sh(lab, place, &[&format!("--trace={file}")], &dir, "echo error >&2; exit 4")?;
+    outcome.expect(4)?;
+    ensure!(outcome.stderr == b"error\n", outcome.describe("not the guest's error output"));
+    let text = fs::read_to_string(&file)?;
+    ensure!(
+        text.contains("] write(1, \"error\\n\", 6) = 6\n") && text.ends_with("exit_group(4) = ?\n"),
+        "{text}"
+    );
+    let outcome = sh(lab, place, &["--trace=/no/such/dir/file"], &dir, "true")?;
+    outcome.expect(1)?;
+    ensure!(outcome.err().lines().count() == 1, outcome.describe("more than one line"));
+    Ok(Completion::Completed)
+}
+
+fn statistics(lab: &Lab, place: Place) -> Result<Completion> {
+    let dir = lab.scratch("stats")?;
+    let script = "i=0; while [ $i -lt 50 ]; do test -e /no/such/file || i=$((i+1)); done; sleep 0.3";
+    let outcome = sh(lab, place, &["--stats"], &dir, script)?;
+    outcome.expect(0)?;
+    let err = outcome.err();
+    let row = |name: &str| -> Result<Vec<&str>> {
+        let line = err.lines().find(|l| l.split_whitespace().next() == Some(name));
+        Ok(line.with_context(|| outcome.describe(&format!("no row of {name}")))?.split_whitespace().collect())
+    };
+    let looked = ["stat", "newfstatat", "faccessat2", "faccessat", "access"];
+    let counts =
+        looked.iter().filter_map(|n| row(n).ok()).map(|r| (r[1].parse::<u32>(), r[2].parse::<u32>()));
+    let found = counts
+        .filter_map(|(a, b)| Some((a.ok()?, b.ok()?)))
+        .any(|(count, failed)| count >= 50 && failed >= 50);
+    ensure!(found, outcome.describe("fifty failing look-ups were not counted"));
+    let slept = row("clock_nanosleep").or_else(|_| row("nanosleep"))?;
+    let waited: f64 = slept[slept.len() - 2].parse()?;
+    ensure!(
+        slept[slept.len() - 1] == "ms" && (290.0..1000.0).contains(&waited),
+        outcome.describe("sleeping is not counted as waiting")
+    );
+    let head = err.lines().next().unwrap_or_default();
+    ensure!(head.starts_with("umlaut: ") && head.contains(" system calls in "), outcome.describe("no sum"));
+    for name in ["faults:", "waits:"] {
+        row(name)?;
+    }
+    let quiet = sh(lab, place, &[], &dir, "true")?;
+    ensure!(quiet.stderr.is_empty(), quiet.describe("reported without being asked"));
+    Ok(Completion::Completed)
+}
+
+fn host_check(lab: &Lab, place: Place) -> Result<Completion> {
+    let outcome = tool(lab, place, lab.stage(), b"", &["check"])?;
+    outcome.expect(0)?;
+    let out = outcome.out();
+    for what in [
+        "kernel",
+        "processors",
+        "memory",
+        "/proc",
+        "seccomp filters",
+        "memfd_create",
+        "process_vm_readv",
+        "yama",
+        "FSGSBASE",
+        "vectors",
+        "AMX",
+        "Landlock",
+        "user namespaces",
+        "KVM",
+        "descriptors",
+        "guest code",
+    ] {
+        let line = out.lines().find(|l| l.get(5..).is_some_and(|l| l.starts_with(what)));
+        let line = line.with_context(|| outcome.describe(&format!("nothing about {what}")))?;
+        // A machine runs here, as all other cases show.
+        ensure!(line.starts_with("ok  ") || line.starts_with("less"), outcome.describe(what));
+    }
+    let cpus = out
+        .lines()
+        .find(|l| l.contains("processors"))
+        .and_then(|l| l.split_whitespace().nth(2)?.parse().ok());
+    ensure!(
+        cpus == Some(thread::available_parallelism()?.get()),
+        outcome.describe("another number of processors")
+    );
+    // Inside a machine there is no room for another one, and the reason is told.
+    let outcome =
+        run(&mut lab.command(place, &[], &[lab.staged_binary().as_os_str(), "check".as_ref()]), b"", LIMIT)?;
+    ensure!(
+        outcome.code() == 1 && outcome.out().contains("\nNO  "),
+        outcome.describe("a machine in the machine")
+    );
     Ok(Completion::Completed)
 }

@@ -14,7 +14,7 @@
 //! | a | socket address (the next argument is the length) |
 //! | O P M A W C K F E t c q D G o y R | names of that kind, see [`names`] |
 
-/// Letters of a call's arguments, and of its result (`i` or `x`).
+/// Letters of a call's arguments, and of its result (`i`, `x` for an address, `m`).
 pub type Spec = (&'static str, char);
 
 /// How to show a call; all six arguments as numbers if it is not in the list.
@@ -174,7 +174,7 @@ const CALLS: &[(&str, &str, char)] = &[
     ("timerfd_create", "cx", 'i'),
     ("tkill", "is", 'i'),
     ("truncate", "pu", 'i'),
-    ("umask", "m", 'i'),
+    ("umask", "m", 'm'),
     ("umount2", "px", 'i'),
     ("uname", "x", 'i'),
     ("unlink", "p", 'i'),

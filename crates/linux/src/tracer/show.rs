@@ -22,6 +22,13 @@ fn pointer(a: u64) -> String {
     if a == 0 { "NULL".into() } else { format!("{a:#x}") }
 }
 
+fn octal(a: u64) -> String {
+    match a & 0xffff_ffff {
+        0 => "0".into(),
+        m => format!("0{m:o}"),
+    }
+}
+
 /// A C string literal; `more`: something was cut off.
 fn quoted(bytes: &[u8], more: bool) -> String {
     let mut out = String::from("\"");
@@ -165,7 +172,7 @@ pub fn before(cx: &mut TaskCx, spec: Spec, args: [u64; 6]) -> Vec<String> {
             'r' | '2' => String::new(),
             'u' => a.to_string(),
             'h' => format!("{a:#x}"),
-            'm' => format!("{:#o}", a & 0xffff_ffff),
+            'm' => octal(a),
             's' => signal(a),
             'T' => timespec(cx, a),
             'a' => address(cx, a, next(i)),
@@ -211,7 +218,11 @@ pub fn after(
 
 /// The result of a call that succeeded.
 pub fn result(spec: Spec, v: u64) -> String {
-    if spec.1 == 'x' { format!("{v:#x}") } else { v.cast_signed().to_string() }
+    match spec.1 {
+        'x' => format!("{v:#x}"),
+        'm' => octal(v),
+        _ => v.cast_signed().to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -241,7 +252,7 @@ mod tests {
 
     #[test]
     fn strings_are_quoted() {
-        assert_eq!(quoted(b"a\"b\\\n\0001\x1b", false), "\"a\\\"b\\\\\\n\\000001\\33\"");
+        assert_eq!(quoted(b"a\"b\\\n\x00001\x1b", false), "\"a\\\"b\\\\\\n\\000001\\33\"");
         assert_eq!(quoted(b"ab", true), "\"ab\"...");
     }
 }
