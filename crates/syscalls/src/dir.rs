@@ -2,7 +2,7 @@
 
 use abi::{
     FileType,
-    errno::{EINVAL, ENOTDIR},
+    errno::{EINVAL, ENOENT, ENOTDIR},
     nr,
     stat::{push_dirent, push_dirent64},
 };
@@ -25,6 +25,10 @@ fn list(cx: &mut TaskCx, a: Args, push: Push) -> Result<u64> {
     if file.path.inode()?.kind() != FileType::Directory {
         return Err(ENOTDIR);
     }
+    // Not even "." and ".." are left of a removed one; readdir(3) takes this for the end.
+    if file.path.dentry.is_removed() {
+        return Err(ENOENT);
+    }
     let max = (a.u32(2) as usize).min(MAX_FILL);
     let mut out = Vec::with_capacity(max.min(32 << 10));
     let mut full = false;
@@ -36,6 +40,9 @@ fn list(cx: &mut TaskCx, a: Args, push: Push) -> Result<u64> {
             !full
         })?;
         *pos = new;
+    }
+    if task.machine.vfs.is_watched() {
+        kernel::vfs::events::accessed(&file);
     }
     if out.is_empty() {
         // Not even one entry fits, or there are no more.

@@ -249,11 +249,21 @@ fn add_seals(file: &File, new: u32) -> Result<u64> {
     if !file.writable() {
         return Err(EPERM);
     }
-    seals
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |old| {
-            if old & F_SEAL_SEAL != 0 { None } else { Some(old | new) }
-        })
-        .map_err(|_| EPERM)?;
+    if seals.load(Ordering::SeqCst) & F_SEAL_SEAL != 0 {
+        return Err(EPERM);
+    }
+    let writes = new & F_SEAL_WRITE != 0;
+    if writes {
+        file.ops.deny_stores(true)?;
+    }
+    let add = |old: u32| if old & F_SEAL_SEAL != 0 { None } else { Some(old | new) };
+    if seals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).is_err() {
+        // Somebody sealed the seals just now.
+        if writes {
+            file.ops.deny_stores(false)?;
+        }
+        return Err(EPERM);
+    }
     Ok(0)
 }
 

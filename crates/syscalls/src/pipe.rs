@@ -24,8 +24,7 @@ fn pipe(cx: &mut TaskCx, a: Args) -> Result<u64> {
 
 fn pipe2(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let flags = OpenFlags::from_bits_retain(a.u32(1));
-    // O_DIRECT (packet mode) is not offered: refused as an unknown flag.
-    if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
+    if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK | OpenFlags::DIRECT).contains(flags) {
         return Err(EINVAL);
     }
     make(cx, a.u64(0), flags)

@@ -191,6 +191,8 @@ TEST(permissions_of_a_plain_user)
 	CHECK_OK(access("program", X_OK));
 	CHECK_OK(access("roots", R_OK | W_OK));
 	CHECK_OK(chmod(".", 0755));
+	char guarded[20];
+	get_file("/proc/sys/fs/protected_hardlinks", guarded, sizeof guarded);
 	become_user();
 	CHECK_ERR(open("roots", O_RDONLY), EACCES);
 	CHECK_ERR(open("readable", O_WRONLY), EACCES);
@@ -219,7 +221,11 @@ TEST(permissions_of_a_plain_user)
 	CHECK_ERR(access("readable", W_OK), EACCES);
 	CHECK_ERR(access("program", X_OK), EACCES);
 	CHECK_ERR(chdir("shut"), EACCES);
-	CHECK_ERR(link("roots", "sticky/link"), EPERM);
+	if (atoi(guarded))
+		CHECK_ERR(link("roots", "sticky/link"), EPERM);
+	else
+		CHECK_OK(link("roots", "sticky/link"));
+	CHECK_OK(link("sticky/roots", "sticky/open-to-all"));
 	/* What is one's own. */
 	put_file("sticky/own", "", 0600);
 	CHECK_OK(chmod("sticky/own", 0400));
@@ -230,6 +236,107 @@ TEST(permissions_of_a_plain_user)
 	CHECK_OK(chmod("sticky/own", 0));
 	CHECK_ERR(open("sticky/own", O_RDONLY), EACCES);
 	CHECK_ERR(execl("program", "program", NULL), EACCES);
+}
+
+static int guard(const char *what)
+{
+	char path[100], text[20];
+	snprintf(path, sizeof path, "/proc/sys/fs/protected_%s", what);
+	return atoi(get_file(path, text, sizeof text));
+}
+
+static void set_guards(int level)
+{
+	static const char *const names[] = {"hardlinks", "symlinks", "fifos", "regular"};
+	for (int i = 0; i < 4; i++) {
+		char path[100], text[20];
+		snprintf(path, sizeof path, "/proc/sys/fs/protected_%s", names[i]);
+		snprintf(text, sizeof text, "%d\n", level > 1 && i < 2 ? 1 : level);
+		int fd = CHECK_OK(open(path, O_WRONLY));
+		CHECK_EQ(write(fd, text, strlen(text)), strlen(text));
+		CHECK_ERR(write(fd, "9", 1), EINVAL);
+		close(fd);
+	}
+}
+
+/* What root and another user meet in sticky directories, as the present settings say. */
+static void meet_the_guards(void)
+{
+	int links = guard("hardlinks"), symlinks = guard("symlinks"), fifos = guard("fifos"), regular = guard("regular");
+	CHECK_OK(chmod(".", 0755));
+	CHECK_OK(mkdir("all", 0777));
+	CHECK_OK(chmod("all", 01777));
+	CHECK_OK(mkdir("group", 0770));
+	CHECK_OK(chown("group", 0, 65534));
+	CHECK_OK(chmod("group", 01770));
+	put_file("target", "text", 0644);
+	put_file("setuid", "text", 04777);
+	pid_t pid = CHECK_OK(fork());
+	if (pid == 0) {
+		become_user();
+		CHECK_OK(symlink("../target", "all/link"));
+		CHECK_OK(symlink("link", "all/second"));
+		CHECK_OK(symlink("..", "all/up"));
+		CHECK_OK(mkfifo("all/fifo", 0666));
+		CHECK_OK(chmod("all/fifo", 0666));
+		put_file("all/file", "", 0666);
+		put_file("group/file", "", 0666);
+		if (links)
+			CHECK_ERR(link("setuid", "all/setuid"), EPERM);
+		else
+			CHECK_OK(link("setuid", "all/setuid"));
+		CHECK_OK(open("all/link", O_RDONLY));
+		_exit(0);
+	}
+	CHECK_EXIT(pid, 0);
+	for (const char **name = (const char *[]){"all/link", "all/second", "all/link/", NULL}; *name; name++) {
+		int slash = strchr(*name, 0)[-1] == '/';
+		if (symlinks)
+			CHECK_ERR(open(*name, O_RDONLY), EACCES);
+		else if (slash)
+			CHECK_ERR(open(*name, O_RDONLY), ENOTDIR);
+		else
+			CHECK_OK(open(*name, O_RDONLY));
+	}
+	/* In the middle of a path, and when it is only looked at, nothing is checked. */
+	struct stat st;
+	CHECK_OK(open("all/up/target", O_RDONLY));
+	CHECK_OK(lstat("all/link", &st));
+	if (symlinks)
+		CHECK_ERR(open("all/link", O_CREAT | O_WRONLY, 0600), EACCES);
+	if (fifos)
+		CHECK_ERR(open("all/fifo", O_CREAT | O_RDWR, 0600), EACCES);
+	else
+		CHECK_OK(open("all/fifo", O_CREAT | O_RDWR, 0600));
+	CHECK_OK(open("all/fifo", O_RDWR));
+	if (regular)
+		CHECK_ERR(open("all/file", O_CREAT | O_RDWR, 0600), EACCES);
+	else
+		CHECK_OK(open("all/file", O_CREAT | O_RDWR, 0600));
+	if (regular > 1)
+		CHECK_ERR(open("group/file", O_CREAT | O_RDWR, 0600), EACCES);
+	else
+		CHECK_OK(open("group/file", O_CREAT | O_RDWR, 0600));
+	CHECK_OK(open("all/file", O_RDWR));
+}
+
+TEST(protected_names)
+{
+	if (geteuid() != 0)
+		SKIP("needs root");
+	meet_the_guards();
+	/* Settings are only changed in a machine of one's own. */
+	if (!getenv("UMLAUT_INSIDE"))
+		return;
+	for (int level = 0; level < 3; level++) {
+		char name[20];
+		snprintf(name, sizeof name, "level%d", level);
+		CHECK_OK(mkdir(name, 0755));
+		CHECK_OK(chdir(name));
+		set_guards(level);
+		meet_the_guards();
+		CHECK_OK(chdir(".."));
+	}
 }
 
 TEST(access_uses_the_real_user)

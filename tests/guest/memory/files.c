@@ -319,6 +319,7 @@ TEST(memfd)
 	CHECK_OK(munmap(at, 2 * PAGE));
 	CHECK_OK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL));
 	CHECK_ERR(pwrite(fd, "x", 1, 0), EPERM);
+	CHECK((at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED && errno == EPERM);
 	CHECK_ERR(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW), EPERM);
 	CHECK_ERR(memfd_create("x", 0x8000), EINVAL);
 	char link[100];
@@ -326,6 +327,41 @@ TEST(memfd)
 	char target[100] = "";
 	CHECK_OK(readlink(link, target, 99));
 	CHECK_STR(target, "/memfd:name (deleted)");
+}
+
+TEST(write_seals_and_mappings)
+{
+	int fd = CHECK_OK(memfd_create("name", MFD_ALLOW_SEALING));
+	CHECK_OK(ftruncate(fd, 2 * PAGE));
+	/* One that may be made writable counts, also in parts, moved, and in children. */
+	char *at = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(at != MAP_FAILED);
+	CHECK_ERR(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+	CHECK_OK(munmap(at, PAGE));
+	CHECK_ERR(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+	int ends[2];
+	CHECK_OK(pipe(ends));
+	pid_t pid = CHECK_OK(fork());
+	if (pid == 0) {
+		char c;
+		close(ends[1]);
+		_exit(read(ends[0], &c, 1) == 0 ? 0 : 1);
+	}
+	close(ends[0]);
+	CHECK_OK(munmap(at + PAGE, PAGE));
+	CHECK_ERR(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), EBUSY);
+	close(ends[1]);
+	CHECK_EXIT(pid, 0);
+	/* Private ones, and those of a descriptor without write access, do not. */
+	char path[64];
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	int reader = CHECK_OK(open(path, O_RDONLY));
+	CHECK(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, reader, 0) != MAP_FAILED);
+	char *own = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	CHECK(own != MAP_FAILED);
+	EVENTUALLY(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) == 0);
+	own[0] = 'p';
+	CHECK_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_WRITE);
 }
 
 TEST(device_zero)

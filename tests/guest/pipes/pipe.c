@@ -274,4 +274,52 @@ TEST(open_files_are_counted)
 	}
 }
 
+TEST(packets)
+{
+	int ends[2];
+	static char big[3 * 4096], page[4096];
+	CHECK_OK(pipe2(ends, O_DIRECT | O_NONBLOCK));
+	CHECK(fcntl(ends[1], F_GETFL) & O_DIRECT);
+	/* Each write is a packet; a read takes one, and what it has no room for is lost. */
+	CHECK_EQ(write(ends[1], "one", 3), 3);
+	CHECK_EQ(write(ends[1], "three", 5), 5);
+	CHECK_EQ(write(ends[1], "two", 3), 3);
+	int n;
+	CHECK_OK(ioctl(ends[0], FIONREAD, &n));
+	CHECK_EQ(n, 11);
+	CHECK_EQ(read(ends[0], page, sizeof page), 3);
+	CHECK_EQ(read(ends[0], page, 2), 2);
+	CHECK(memcmp(page, "th", 2) == 0);
+	CHECK_EQ(read(ends[0], page, sizeof page), 3);
+	CHECK(memcmp(page, "two", 3) == 0);
+	CHECK_ERR(read(ends[0], page, 1), EAGAIN);
+	/* Larger ones are split by PIPE_BUF. */
+	CHECK_EQ(write(ends[1], big, 4096 + 100), 4096 + 100);
+	CHECK_EQ(read(ends[0], big, sizeof big), 4096);
+	CHECK_EQ(read(ends[0], big, sizeof big), 100);
+	/* A packet takes a page of the pipe. */
+	int count = 0;
+	while (write(ends[1], "x", 1) == 1)
+		count++;
+	CHECK_EQ(errno, EAGAIN);
+	CHECK_EQ(count, fcntl(ends[0], F_GETPIPE_SZ) / 4096);
+	for (int i = 0; i < count; i++)
+		CHECK_EQ(read(ends[0], page, sizeof page), 1);
+	/* The mode is the writing descriptor's, and may change. */
+	CHECK_OK(fcntl(ends[1], F_SETFL, O_NONBLOCK));
+	CHECK_EQ(write(ends[1], "ab", 2), 2);
+	CHECK_EQ(write(ends[1], "cd", 2), 2);
+	CHECK_EQ(read(ends[0], page, 3), 3);
+	CHECK_EQ(read(ends[0], page, sizeof page), 1);
+	CHECK_OK(fcntl(ends[1], F_SETFL, O_NONBLOCK | O_DIRECT));
+	CHECK_EQ(write(ends[1], "efg", 3), 3);
+	CHECK_EQ(write(ends[1], "h", 1), 1);
+	CHECK_EQ(read(ends[0], page, sizeof page), 3);
+	CHECK(memcmp(page, "efg", 3) == 0);
+	CHECK_EQ(read(ends[0], page, sizeof page), 1);
+	close(ends[1]);
+	CHECK_EQ(read(ends[0], page, sizeof page), 0);
+	CHECK_ERR(pipe2(ends, O_APPEND), EINVAL);
+}
+
 TEST_MAIN

@@ -167,6 +167,9 @@ impl OvlInode {
     }
 }
 
+/// Directories of the upper layer are shown as multiples of this, in bytes.
+const DIR_BLOCK: u64 = 4096;
+
 impl Inode for OvlInode {
     fn as_any(&self) -> &dyn Any {
         self
@@ -195,6 +198,11 @@ impl Inode for OvlInode {
             a.blocks = data.blocks;
         }
         if self.kind == FileType::Directory {
+            if level != PURE_LOWER {
+                // Made or changed ones are as large as those below: whole blocks, as disks have.
+                a.size = a.size.max(1).next_multiple_of(DIR_BLOCK);
+                a.blocks = a.size / 512;
+            }
             if level != PURE_LOWER && !self.lowers.is_empty() && a.nlink > 0 {
                 // What is below is not counted: 1 says so (as overlayfs does).
                 a.nlink = 1;

@@ -57,6 +57,27 @@ const fn kept(path: &'static str, default: &'static str, min: u64, max: u64) -> 
 
 const INT_MAX: u64 = i32::MAX as u64;
 
+/// A row of fs.protected_*, from 0 to a largest value.
+macro_rules! protected {
+    ($path:literal, $which:ident, $most:literal) => {
+        Sysctl {
+            path: $path,
+            mode: 0o600,
+            value: Value::Live(
+                |m| m.vfs.protected.$which.load(Ordering::Relaxed).to_string(),
+                |m, v| {
+                    let n: u32 = v.parse().map_err(|_| errno::EINVAL)?;
+                    if n > $most {
+                        return Err(errno::EINVAL);
+                    }
+                    m.vfs.protected.$which.store(n, Ordering::Relaxed);
+                    Ok(())
+                },
+            ),
+        }
+    };
+}
+
 /// /proc/sys, sorted by path.
 pub(crate) static FILES: &[Sysctl] = &[
     fixed("fs/aio-max-nr", "65536"),
@@ -98,10 +119,10 @@ pub(crate) static FILES: &[Sysctl] = &[
     },
     fixed("fs/pipe-user-pages-hard", "0"),
     fixed("fs/pipe-user-pages-soft", "0"),
-    fixed("fs/protected_fifos", "0"),
-    fixed("fs/protected_hardlinks", "0"),
-    fixed("fs/protected_regular", "0"),
-    fixed("fs/protected_symlinks", "0"),
+    protected!("fs/protected_fifos", fifos, 2),
+    protected!("fs/protected_hardlinks", hardlinks, 1),
+    protected!("fs/protected_regular", regular, 2),
+    protected!("fs/protected_symlinks", symlinks, 1),
     fixed("fs/suid_dumpable", "0"),
     shown("kernel/arch", |_| "x86_64".into()),
     shown("kernel/cap_last_cap", |_| "40".into()),

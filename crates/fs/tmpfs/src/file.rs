@@ -222,6 +222,16 @@ impl FileOps for TmpInode {
         Ok(())
     }
 
+    fn deny_stores(&self, deny: bool) -> Result<()> {
+        let d = self.data()?;
+        if deny {
+            d.cache.deny_stores()?;
+        } else if !sealed(d, F_SEAL_WRITE) {
+            d.cache.allow_stores();
+        }
+        Ok(())
+    }
+
     fn seals(&self) -> Option<&AtomicU32> {
         match &self.node {
             Node::File(d) => Some(&d.seals),

@@ -15,7 +15,7 @@ pub fn mapped_program(file: &Arc<File>) -> Result<Arc<Mapped>> {
         MapSource::Cache(c) => Source::Cache(c),
         MapSource::Zero => return Err(ENODEV),
     };
-    Ok(Arc::new(Mapped { file: Some(file.clone()), source, _writer: None }))
+    Ok(Arc::new(Mapped { file: Some(file.clone()), source, _writer: None, _stores: None }))
 }
 
 const RWX: Prot = Prot { read: true, write: true, exec: true };

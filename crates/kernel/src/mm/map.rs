@@ -142,8 +142,12 @@ impl Mm {
                 if shared {
                     let cache = PageCache::new(machine);
                     cache.resize(len)?;
-                    plan.object =
-                        Some(Arc::new(Mapped { file: None, source: Source::Cache(cache), _writer: None }));
+                    plan.object = Some(Arc::new(Mapped {
+                        file: None,
+                        source: Source::Cache(cache),
+                        _writer: None,
+                        _stores: None,
+                    }));
                 }
             }
             Some(file) => self.plan_file(machine, file, r, len, &mut plan)?,
@@ -201,7 +205,13 @@ impl Mm {
         if plan.flags.contains(VmaFlags::GROWSDOWN) {
             return Err(EINVAL);
         }
-        let source = match mappable.map_source(shared && plan.max.write)? {
+        let mut found = mappable.map_source(shared && plan.max.write);
+        if matches!(found, Err(EPERM)) && shared && !r.prot.write {
+            // Sealed: it may be looked at.
+            plan.max.write = false;
+            found = mappable.map_source(false);
+        }
+        let source = match found? {
             MapSource::Host(f) => Source::Host(f),
             MapSource::Cache(c) => Source::Cache(c),
             MapSource::Zero if shared => {
@@ -216,7 +226,12 @@ impl Mm {
         } else {
             None
         };
-        plan.object = Some(Arc::new(Mapped { file: Some(file.clone()), source, _writer: writer }));
+        let stores = match &source {
+            Source::Cache(c) if shared && plan.max.write => Some(c.admit_stores()?),
+            _ => None,
+        };
+        let file = Some(file.clone());
+        plan.object = Some(Arc::new(Mapped { file, source, _writer: writer, _stores: stores }));
         plan.offset = r.offset;
         plan.user = mappable.users().map(MapUser::new);
         Ok(())

@@ -9,12 +9,13 @@
 //! move to or from a guest, or while a [`Filler`] works.
 
 mod bitmap;
+mod stores;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::AtomicI32},
 };
 
 use abi::errno::{EFBIG, ENXIO};
@@ -22,6 +23,7 @@ use hal::{PAGE_SIZE, SharedMem};
 use ksync::Mutex;
 
 use self::bitmap::Bitmap;
+pub use self::stores::Stores;
 use super::{Mm, charge::Charge, shared::SharedAlloc};
 use crate::{
     error::Result,
@@ -89,6 +91,8 @@ pub struct PageCache {
     parts: Arc<Parts>,
     filler: Option<Arc<dyn Filler>>,
     inner: Mutex<Inner>,
+    /// Mappings that may store to it; -1: there may be none (F_SEAL_WRITE).
+    stores: AtomicI32,
 }
 
 /// What a piece of the file is.
@@ -172,6 +176,7 @@ impl PageCache {
                 charge: machine.memory.clone(),
             }),
             filler,
+            stores: AtomicI32::new(0),
             inner: Mutex::new(
                 locks::PAGE_CACHE,
                 Inner {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use hal::{HostFile, PAGE_SIZE, Prot};
 
-use super::page_cache::PageCache;
+use super::page_cache::{PageCache, Stores};
 use crate::vfs::{file::File, open::WriteGuard};
 
 bitflags::bitflags! {
@@ -48,6 +48,8 @@ pub struct Mapped {
     pub source: Source,
     /// Held while stores may reach a file.
     pub(super) _writer: Option<WriteGuard>,
+    /// The same for pages of a cache.
+    pub(super) _stores: Option<Stores>,
 }
 
 /// Counts the mappings of an object (System V shared memory: `shm_nattch`). Called with an address space locked: it takes

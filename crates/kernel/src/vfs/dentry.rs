@@ -100,6 +100,13 @@ impl Dentry {
         let p = self.place.read();
         (p.name.clone(), p.parent.clone())
     }
+    /// Name and parent, if somebody watches the parent (inotify).
+    pub(super) fn watched_place(&self) -> Option<(Arc<[u8]>, Arc<Dentry>)> {
+        let p = self.place.read();
+        let parent = p.parent.as_ref()?;
+        let watched = parent.inode.as_ref()?.common().watches.any();
+        watched.then(|| (p.name.clone(), parent.clone()))
+    }
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
     }

@@ -1,9 +1,6 @@
 //! What happens to files, told to who watches them (inotify(7)).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use abi::fs::{
     IN_ACCESS, IN_ATTRIB, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_CREATE, IN_DELETE, IN_DELETE_SELF, IN_ISDIR,
@@ -17,22 +14,16 @@ fn dir_bit(is_dir: bool) -> u32 {
 }
 
 fn tell(dentry: &Dentry, mask: u32, cookie: u32, name: Option<&[u8]>) {
-    if notify::any()
-        && let Some(i) = dentry.inode_ref()
-    {
+    if let Some(i) = dentry.inode_ref() {
         i.common().watches.event(mask, cookie, name);
     }
 }
 
 /// An event of a file, told to its own watches and, with its name, to those of its directory.
 fn both(dentry: &Dentry, mask: u32) {
-    if !notify::any() {
-        return;
-    }
     let Some(inode) = dentry.inode_ref() else { return };
     let mask = mask | dir_bit(inode.dir().is_some());
-    let (name, parent) = dentry.place();
-    if let Some(p) = parent {
+    if let Some((name, p)) = dentry.watched_place() {
         let unlinked = if dentry.is_removed() { notify::UNLINKED } else { 0 };
         tell(&p, mask | unlinked, 0, Some(&name));
     }
@@ -51,10 +42,8 @@ pub(super) fn deleted(dir: &Dentry, name: &[u8], inode: &dyn Inode, last: bool) 
     tell(dir, IN_DELETE | dir_bit(is_dir), 0, Some(name));
 }
 
-/// A name was moved.
-pub(super) fn moved(from: &Dentry, old: &[u8], to: &Dentry, new: &[u8], inode: &Arc<dyn Inode>) {
-    static COOKIE: AtomicU32 = AtomicU32::new(1);
-    let cookie = COOKIE.fetch_add(1, Ordering::Relaxed);
+/// A name was moved; `cookie` ties what both directories hear together.
+pub(super) fn moved(cookie: u32, from: &Dentry, old: &[u8], to: &Dentry, new: &[u8], inode: &Arc<dyn Inode>) {
     let is_dir = dir_bit(inode.dir().is_some());
     tell(from, IN_MOVED_FROM | is_dir, cookie, Some(old));
     tell(to, IN_MOVED_TO | is_dir, cookie, Some(new));
@@ -76,7 +65,12 @@ pub(super) fn closed(file: &File) {
     both(&file.path.dentry, if file.writable() { IN_CLOSE_WRITE } else { IN_CLOSE_NOWRITE });
 }
 
-/// Bytes were read.
+/// A file was cut when it was opened.
+pub(super) fn emptied(dentry: &Dentry) {
+    both(dentry, IN_MODIFY);
+}
+
+/// Bytes or entries were read.
 pub fn accessed(file: &File) {
     both(&file.path.dentry, IN_ACCESS);
 }

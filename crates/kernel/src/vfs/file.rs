@@ -100,6 +100,10 @@ pub trait FileOps: Any + Send + Sync {
     fn seals(&self) -> Option<&AtomicU32> {
         None
     }
+    /// No mapping may store to the file from now on (F_SEAL_WRITE), or may again. EBUSY while one may.
+    fn deny_stores(&self, _deny: bool) -> Result<()> {
+        Ok(())
+    }
     /// O_NONBLOCK, O_APPEND or O_ASYNC changed by fcntl.
     fn set_flags(&self, _file: &File, _flags: OpenFlags) -> Result<()> {
         Ok(())

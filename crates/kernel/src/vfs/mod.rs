@@ -28,10 +28,7 @@ pub mod signalfd;
 pub mod splice;
 pub mod timerfd;
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::{Arc, OnceLock};
 
 use dentry::{Dentry, DentryQueue};
 use inode::FileSystem;
@@ -51,8 +48,10 @@ pub struct Vfs {
     root_ns: OnceLock<Arc<MountNs>>,
     renames: rename::RenameLock,
     lock_waits: lock::LockWaits,
-    /// inotify watches in the machine: without any, nobody is told of reads and writes.
-    watches: AtomicU32,
+    /// What may not be followed, linked and opened in directories that everybody writes to.
+    pub protected: permission::Protected,
+    /// Counts of inotify(7).
+    inotify: Arc<notify::Counts>,
     /// Where memfd_create(2) makes its files.
     memfds: OnceLock<Arc<dyn FileSystem>>,
     /// Where anonymous files live.
@@ -66,18 +65,10 @@ impl Vfs {
         self.root_ns.get_or_init(|| MountNs::new(Mount::new(fs, root, source.as_bytes(), flags))).clone()
     }
 
-    /// Counts an inotify watch that was added or removed.
-    pub fn count_watch(&self, added: bool) {
-        if added {
-            self.watches.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.watches.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-    /// Is anything watched at all?
+    /// Is anything watched at all (inotify)?
     #[inline]
     pub fn is_watched(&self) -> bool {
-        self.watches.load(Ordering::Relaxed) != 0
+        self.inotify.any()
     }
 
     /// The first namespace; `None` before [`Vfs::set_root`].

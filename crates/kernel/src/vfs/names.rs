@@ -118,6 +118,7 @@ pub fn link(task: &Task, old_dirfd: i32, old: &[u8], new_dirfd: i32, new: &[u8],
     if inode.kind() == FileType::Directory {
         return Err(EPERM);
     }
+    task.machine.vfs.protected.may_link(&*inode, &cred)?;
     // A file whose last name is gone may not come back, except one that never had any.
     let unnamed = from.dentry.parent().is_none() && !from.dentry.is_removed();
     if !unnamed && from.dentry.is_removed() && inode.attr()?.nlink == 0 {

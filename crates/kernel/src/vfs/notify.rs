@@ -59,15 +59,55 @@ const KNOWN: u32 = IN_ALL_EVENTS
 /// Given with an event of a child whose name is gone (not an inotify bit): IN_EXCL_UNLINK keeps it away.
 pub(super) const UNLINKED: u32 = 1 << 22;
 
-/// Watches there are at all: what most hooks look at first and last.
-static ALL_WATCHES: AtomicUsize = AtomicUsize::new(0);
-/// Instances by user.
-static INSTANCES: Mutex<Option<HashMap<u32, usize>>> = Mutex::new(locks::LEAF, None);
+/// What a machine has of it.
+pub(super) struct Counts {
+    /// Watches: without any, nobody is told of anything.
+    watches: AtomicUsize,
+    /// Instances by user.
+    instances: Mutex<HashMap<u32, usize>>,
+    /// The last number that tied two halves of a rename together.
+    cookie: AtomicU32,
+}
 
-/// Is anything watched?
-#[inline]
-pub(super) fn any() -> bool {
-    ALL_WATCHES.load(Ordering::Relaxed) > 0
+impl Default for Counts {
+    fn default() -> Self {
+        Counts {
+            watches: AtomicUsize::new(0),
+            instances: Mutex::new(locks::LEAF, HashMap::new()),
+            cookie: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Counts {
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        self.watches.load(Ordering::Relaxed) > 0
+    }
+    pub(super) fn next_cookie(&self) -> u32 {
+        self.cookie.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// Counts another instance of a user; EMFILE.
+    fn add_instance(&self, user: u32) -> Result<()> {
+        let mut all = self.instances.lock();
+        let n = all.entry(user).or_insert(0);
+        if *n >= MAX_INSTANCES {
+            return Err(EMFILE);
+        }
+        *n += 1;
+        Ok(())
+    }
+
+    fn remove_instance(&self, user: u32) {
+        let mut all = self.instances.lock();
+        if let Some(n) = all.get_mut(&user) {
+            *n -= 1;
+            if *n == 0 {
+                all.remove(&user);
+            }
+        }
+    }
 }
 
 /// Watches on one inode.
@@ -83,10 +123,15 @@ impl Default for Watches {
 }
 
 impl Watches {
+    /// Are there any?
+    pub(super) fn any(&self) -> bool {
+        self.some.load(Ordering::Relaxed)
+    }
+
     /// Something happened to the inode, or to entry `name` of it if it is a directory. `mask`: IN_* bits (IN_ISDIR
     /// included); `cookie` ties the two halves of a rename. Called with no lock held, often: cheap without watches.
     pub fn event(&self, mask: u32, cookie: u32, name: Option<&[u8]>) {
-        if !self.some.load(Ordering::Relaxed) {
+        if !self.any() {
             return;
         }
         let wants = |w: &&Arc<Watch>| {
@@ -130,6 +175,7 @@ struct Watch {
     mask: AtomicU32,
     /// Keeps the watched inode.
     dentry: Arc<Dentry>,
+    counts: Arc<Counts>,
     /// Given up already.
     ended: AtomicBool,
 }
@@ -152,7 +198,7 @@ impl Watch {
         if self.ended.swap(true, Ordering::SeqCst) {
             return false;
         }
-        ALL_WATCHES.fetch_sub(1, Ordering::Relaxed);
+        self.counts.watches.fetch_sub(1, Ordering::Relaxed);
         if let Some(inode) = self.dentry.inode_ref() {
             inode.common().watches.remove(self);
         }
@@ -206,27 +252,27 @@ pub struct Inotify {
     adding: Mutex<()>,
     wait: Arc<WaitQueue>,
     user: u32,
+    counts: Arc<Counts>,
 }
 
 impl Inotify {
     /// A new instance of the task's user; EMFILE if that has too many.
     pub fn new(task: &Task) -> Result<Arc<Inotify>> {
         let user = task.cred().uid;
-        {
-            let mut all = INSTANCES.lock();
-            let n = all.get_or_insert_default().entry(user).or_insert(0);
-            if *n >= MAX_INSTANCES {
-                return Err(EMFILE);
-            }
-            *n += 1;
-        }
-        Ok(Arc::new_cyclic(|me| Inotify {
+        let counts = task.machine.vfs.inotify.clone();
+        counts.add_instance(user)?;
+        Ok(Inotify::make(counts, user))
+    }
+
+    fn make(counts: Arc<Counts>, user: u32) -> Arc<Inotify> {
+        Arc::new_cyclic(|me| Inotify {
             me: me.clone(),
             state: Mutex::new(locks::LEAF, State::default()),
             adding: Mutex::new(locks::FILE, ()),
             wait: Arc::new(WaitQueue::new()),
             user,
-        }))
+            counts,
+        })
     }
 
     /// The instance behind an open file; EINVAL if it is none.
@@ -277,12 +323,13 @@ impl Inotify {
                 wd,
                 mask: AtomicU32::new(kept),
                 dentry: place.dentry.clone(),
+                counts: self.counts.clone(),
                 ended: AtomicBool::new(false),
             });
             st.watches.insert(wd, watch.clone());
             watch
         };
-        ALL_WATCHES.fetch_add(1, Ordering::Relaxed);
+        self.counts.watches.fetch_add(1, Ordering::Relaxed);
         let wd = watch.wd;
         watches.add(watch);
         Ok(wd)
@@ -383,14 +430,7 @@ impl Drop for Inotify {
         for w in watches.values() {
             w.end();
         }
-        if let Some(all) = INSTANCES.lock().as_mut()
-            && let Some(n) = all.get_mut(&self.user)
-        {
-            *n -= 1;
-            if *n == 0 {
-                all.remove(&self.user);
-            }
-        }
+        self.counts.remove_instance(self.user);
     }
 }
 
@@ -399,13 +439,23 @@ mod tests {
     use super::*;
 
     fn instance() -> Arc<Inotify> {
-        Arc::new_cyclic(|me| Inotify {
-            me: me.clone(),
-            state: Mutex::new(locks::LEAF, State::default()),
-            adding: Mutex::new(locks::FILE, ()),
-            wait: Arc::new(WaitQueue::new()),
-            user: u32::MAX,
-        })
+        let counts = Arc::new(Counts::default());
+        counts.add_instance(7).unwrap();
+        Inotify::make(counts, 7)
+    }
+
+    #[test]
+    fn instances_are_counted_by_user() {
+        let counts = Arc::new(Counts::default());
+        for _ in 0..MAX_INSTANCES {
+            counts.add_instance(1).unwrap();
+        }
+        assert_eq!(counts.add_instance(1), Err(EMFILE));
+        counts.add_instance(2).unwrap();
+        counts.remove_instance(1);
+        assert_eq!(counts.add_instance(1), Ok(()));
+        drop(instance());
+        assert!(counts.instances.lock().get(&7).is_none());
     }
 
     fn event(wd: i32, mask: u32, name: &[u8]) -> Event {

@@ -142,6 +142,9 @@ fn open_inode(task: &Task, cred: &Cred, at: &Path, flags: OpenFlags) -> Result<A
     }
     if task.machine.vfs.is_watched() {
         events::opened(&file);
+        if flags.contains(OpenFlags::TRUNC) && kind == FileType::Regular {
+            events::emptied(&at.dentry);
+        }
     }
     Ok(file)
 }
@@ -186,6 +189,7 @@ fn open_create(
             if flags.contains(OpenFlags::NOFOLLOW) {
                 return Err(ELOOP);
             }
+            walk.check_last_link(&entry)?;
             match walk.read_link(&entry)? {
                 Link::Text(t) => {
                     walk.begin_text(&t)?;
@@ -199,6 +203,8 @@ fn open_create(
                 }
             }
         }
+        let protected = &task.machine.vfs.protected;
+        protected.may_open_created(&**walk.at.inode()?, &**inode, cred)?;
         walk.arrive(entry)?;
         if slash && !walk.at.is_dir() {
             return Err(ENOTDIR);
@@ -282,7 +288,9 @@ pub fn open_exec(task: &Task, dirfd: i32, path: &[u8], at_flags: u32) -> Result<
     }
     permission::check(&**inode, &cred, X_OK)?;
     let ops = inode.clone().open(OpenFlags::empty(), task)?;
-    Ok(File::new(ops, at.clone(), OpenFlags::LARGEFILE))
+    let file = File::new(ops, at.clone(), OpenFlags::LARGEFILE);
+    events::opened(&file);
+    Ok(file)
 }
 
 /// Counts one who may write to a regular file (ETXTBSY for programs being run).

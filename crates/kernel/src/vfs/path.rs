@@ -251,6 +251,11 @@ impl<'a> Walk<'a> {
 
     /// Walks all components.
     pub(super) fn walk(&mut self, path: &[u8], follow_last: bool) -> Result<()> {
+        self.walk_part(path, follow_last, true)
+    }
+
+    /// [`Walk::walk`]; `ends`: with its last component, the whole walk ends.
+    fn walk_part(&mut self, path: &[u8], follow_last: bool, ends: bool) -> Result<()> {
         let mut rest = path;
         while let Some(start) = rest.iter().position(|b| *b != b'/') {
             rest = &rest[start..];
@@ -260,7 +265,10 @@ impl<'a> Walk<'a> {
             match name {
                 b"." => {}
                 b".." => self.up()?,
-                _ => self.step(name, follow_last || !tail.is_empty())?,
+                _ => {
+                    let last = ends && tail.iter().all(|b| *b == b'/');
+                    self.step(name, follow_last || !tail.is_empty(), last)?;
+                }
             }
             if !tail.is_empty() && !self.at.is_dir() {
                 return Err(ENOTDIR);
@@ -270,7 +278,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn step(&mut self, name: &[u8], follow: bool) -> Result<()> {
+    fn step(&mut self, name: &[u8], follow: bool, last: bool) -> Result<()> {
         if name.len() > NAME_MAX {
             return Err(ENAMETOOLONG);
         }
@@ -280,7 +288,10 @@ impl<'a> Walk<'a> {
             self.at.dentry.lookup(name, self.task)?
         };
         if dentry.existing()?.kind() == FileType::Symlink && follow {
-            return self.follow(&dentry);
+            if last {
+                self.check_last_link(&dentry)?;
+            }
+            return self.follow(&dentry, last);
         }
         self.arrive(dentry)
     }
@@ -336,12 +347,18 @@ impl<'a> Walk<'a> {
         link.existing()?.read_link(self.task).unwrap_or(Err(abi::errno::EINVAL))
     }
 
+    /// Whether a link in the present directory may end a path (fs.protected_symlinks).
+    pub(super) fn check_last_link(&self, link: &Arc<Dentry>) -> Result<()> {
+        let protected = &self.task.machine.vfs.protected;
+        protected.may_follow(&**self.at.inode()?, &**link.existing()?, self.cred)
+    }
+
     /// Goes where a link in the present directory leads.
-    fn follow(&mut self, link: &Arc<Dentry>) -> Result<()> {
+    fn follow(&mut self, link: &Arc<Dentry>, last: bool) -> Result<()> {
         match self.read_link(link)? {
             Link::Text(text) => {
                 self.begin_text(&text)?;
-                self.walk(&text, true)
+                self.walk_part(&text, true, last)
             }
             magic => self.jump(magic),
         }
@@ -397,7 +414,7 @@ impl<'a> Walk<'a> {
         };
         let slash = end < path.len();
         let start = path[..end].iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
-        self.walk(&path[..start], true)?;
+        self.walk_part(&path[..start], true, false)?;
         self.enter()?;
         let last = match &path[start..end] {
             b"." => Last::Dot,

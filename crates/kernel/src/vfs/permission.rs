@@ -1,12 +1,15 @@
 //! Who may do what (path_resolution(7), capabilities(7)).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use abi::{
     FileType, Timespec,
     cap::{CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID},
     errno::{EACCES, EPERM, EROFS},
-    fs::{R_OK, S_ISGID, S_ISUID, S_ISVTX, S_IXGRP, W_OK, X_OK},
+    fs::{R_OK, S_ISGID, S_ISUID, S_ISVTX, S_IWGRP, S_IWOTH, S_IXGRP, W_OK, X_OK},
 };
 
 use super::{inode::Inode, mount::Mount};
@@ -107,4 +110,73 @@ pub fn relatime_due(atime: Timespec, mtime: Timespec, ctime: Timespec, now: Time
 /// Both of one filesystem: rename and link need it.
 pub fn same_fs(a: &Arc<Mount>, b: &Arc<Mount>) -> bool {
     Arc::ptr_eq(&a.fs, &b.fs)
+}
+
+/// fs.protected_* (proc_sys_fs(5)): what others may have put into a directory for one to stumble over.
+pub struct Protected {
+    pub hardlinks: AtomicU32,
+    pub symlinks: AtomicU32,
+    pub fifos: AtomicU32,
+    pub regular: AtomicU32,
+}
+
+impl Default for Protected {
+    /// As a Debian kernel begins.
+    fn default() -> Self {
+        Protected {
+            hardlinks: AtomicU32::new(1),
+            symlinks: AtomicU32::new(1),
+            fifos: AtomicU32::new(0),
+            regular: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Protected {
+    /// May a link be made to the file? EPERM unless it is one's own, or harmless and open to one.
+    pub fn may_link(&self, inode: &dyn Inode, cred: &Cred) -> Result<()> {
+        if self.hardlinks.load(Ordering::Relaxed) == 0 || is_owner(inode, cred)? {
+            return Ok(());
+        }
+        let (mode, ..) = inode.owner_mode()?;
+        let set_id = mode & S_ISUID != 0 || mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP;
+        if inode.kind() != FileType::Regular || set_id || check(inode, cred, R_OK | W_OK).is_err() {
+            return Err(EPERM);
+        }
+        Ok(())
+    }
+
+    /// May the link, which ends a path and stands in `dir`, be followed? EACCES in a sticky directory that everybody
+    /// writes to, unless it belongs to who follows or to the directory's owner.
+    pub fn may_follow(&self, dir: &dyn Inode, link: &dyn Inode, cred: &Cred) -> Result<()> {
+        const OPEN_TO_ALL: u32 = S_ISVTX | S_IWOTH;
+        if self.symlinks.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let (mode, owner, _) = dir.owner_mode()?;
+        if mode & OPEN_TO_ALL != OPEN_TO_ALL {
+            return Ok(());
+        }
+        let uid = link.owner_mode()?.1;
+        if uid == cred.fsuid || uid == owner { Ok(()) } else { Err(EACCES) }
+    }
+
+    /// May what stands in `dir` be opened with O_CREAT? EACCES for FIFOs and regular files of others than the
+    /// directory's owner, if it is sticky and everybody (or, from 2 on, the group) writes to it.
+    pub fn may_open_created(&self, dir: &dyn Inode, inode: &dyn Inode, cred: &Cred) -> Result<()> {
+        let level = match inode.kind() {
+            FileType::Fifo => self.fifos.load(Ordering::Relaxed),
+            FileType::Regular => self.regular.load(Ordering::Relaxed),
+            _ => 0,
+        };
+        if level == 0 {
+            return Ok(());
+        }
+        let (mode, owner, _) = dir.owner_mode()?;
+        let uid = inode.owner_mode()?.1;
+        if mode & S_ISVTX == 0 || uid == owner || uid == cred.fsuid {
+            return Ok(());
+        }
+        if mode & S_IWOTH != 0 || level >= 2 && mode & S_IWGRP != 0 { Err(EACCES) } else { Ok(()) }
+    }
 }

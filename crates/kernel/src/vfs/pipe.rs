@@ -3,6 +3,8 @@
 //! Lock order: PIPE is held only while bytes move between the ring and a kernel buffer, never while guest memory is
 //! touched.
 
+mod buffer;
+
 use std::{
     any::Any,
     sync::{
@@ -14,6 +16,7 @@ use std::{
 use abi::{OpenFlags, SigInfo, Signal, errno};
 use ksync::{Mutex, WaitQueue};
 
+use self::buffer::Buffer;
 use super::{
     file::{File, FileOps},
     inode::Inode,
@@ -23,7 +26,6 @@ use crate::{
     error::Result,
     io::{Sink, Source},
     locks,
-    ring::Ring,
     task::{Task, TaskCx},
 };
 
@@ -36,7 +38,7 @@ const CHUNK: usize = 16384;
 
 /// A pipe's buffer and the counts of its ends.
 pub struct Pipe {
-    ring: Mutex<Ring>,
+    ring: Mutex<Buffer>,
     readers: AtomicU32,
     writers: AtomicU32,
     /// Times a reading or writing end was opened (FIFO opens wait for a change).
@@ -64,7 +66,7 @@ impl Pipe {
     fn make(named: bool) -> Arc<Pipe> {
         Arc::new(Pipe {
             named,
-            ring: Mutex::new(locks::PIPE, Ring::new(DEFAULT_CAPACITY)),
+            ring: Mutex::new(locks::PIPE, Buffer::new(DEFAULT_CAPACITY)),
             readers: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             reader_opens: AtomicU32::new(0),
@@ -198,7 +200,7 @@ impl PipeEnd {
         let p = &self.pipe;
         let mut ring = p.ring.lock();
         let mut out = vec![0; max.min(ring.len())];
-        let n = ring.pop(&mut out);
+        let n = ring.pop_bytes(&mut out);
         out.truncate(n);
         drop(ring);
         p.write_wait.wake_all(PollEvents::OUT.bits());
@@ -207,7 +209,7 @@ impl PipeEnd {
 
     /// Puts bytes back in front.
     pub(super) fn put_back(&self, data: &[u8]) {
-        self.pipe.ring.lock().unpop(data);
+        self.pipe.ring.lock().unpop(data, false);
         self.pipe.read_wait.wake_all(PollEvents::IN.bits());
     }
 
@@ -240,7 +242,7 @@ impl FileOps for PipeEnd {
                 heap = vec![0; want.min(p.ring.lock().len().max(1))];
                 &mut heap[..]
             };
-            let (n, was_full) = {
+            let ((n, packet), was_full) = {
                 let mut ring = p.ring.lock();
                 let full = ring.space() < PIPE_BUF;
                 (ring.pop(buf), full)
@@ -250,17 +252,17 @@ impl FileOps for PipeEnd {
                     Ok(m) => {
                         done += m;
                         if m < n {
-                            p.ring.lock().unpop(&buf[m..n]);
+                            p.ring.lock().unpop(&buf[m..n], false);
                         }
                         if was_full {
                             p.write_wait.wake_all(PollEvents::OUT.bits());
                         }
-                        if m < n {
+                        if m < n || packet {
                             break;
                         }
                     }
                     Err(e) => {
-                        p.ring.lock().unpop(&buf[..n]);
+                        p.ring.lock().unpop(&buf[..n], packet);
                         return if done > 0 { Ok(done) } else { Err(e) };
                     }
                 }
@@ -292,8 +294,9 @@ impl FileOps for PipeEnd {
         let mut done = 0;
         let mut stack = [0u8; 512];
         let mut heap = Vec::new();
+        let packets = file.flags().contains(OpenFlags::DIRECT);
         while done < total {
-            let want = (total - done).min(CHUNK);
+            let want = (total - done).min(if packets { PIPE_BUF } else { CHUNK });
             let buf = if want <= stack.len() {
                 &mut stack[..want]
             } else {
@@ -305,7 +308,7 @@ impl FileOps for PipeEnd {
                 Err(e) => return if done > 0 { Ok(done) } else { Err(e) },
             };
             // The bytes are out of guest memory now; they go in whole if the write is small (atomic), else piecewise.
-            let atomic = total <= PIPE_BUF;
+            let atomic = total <= PIPE_BUF || packets;
             let mut off = 0;
             while off < n {
                 let step = task.wait_unless(file.nonblocking(), &[&p.write_wait], || {
@@ -313,6 +316,9 @@ impl FileOps for PipeEnd {
                         return Some(Err(errno::EPIPE));
                     }
                     let mut ring = p.ring.lock();
+                    if packets {
+                        return ring.push_packet(&buf[..n]).then_some(Ok(n));
+                    }
                     let space = ring.space();
                     if space == 0 || atomic && space < n {
                         return None;

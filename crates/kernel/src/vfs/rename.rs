@@ -123,9 +123,12 @@ pub fn rename(task: &Task, old_dirfd: i32, old: &[u8], new_dirfd: i32, new: &[u8
         }
     }
     drop((guard_a, guard_b, whole));
-    events::moved(from_dir, old_name, to_dir, new_name, &moving);
+    let inotify = &task.machine.vfs.inotify;
+    events::moved(inotify.next_cookie(), from_dir, old_name, to_dir, new_name, &moving);
     match &replaced {
-        Some(r) if exchange => events::moved(to_dir, new_name, from_dir, old_name, r),
+        Some(r) if exchange => {
+            events::moved(inotify.next_cookie(), to_dir, new_name, from_dir, old_name, r);
+        }
         Some(r) => {
             let last = r.dir().is_some() || r.attr().is_ok_and(|a| a.nlink == 0);
             events::replaced(&**r, last);

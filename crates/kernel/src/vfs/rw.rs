@@ -24,11 +24,14 @@ fn is_dir(file: &File) -> bool {
     file.path.dentry.inode_ref().is_some_and(|i| i.kind() == FileType::Directory)
 }
 
+/// EINVAL unless all of the range lies at offsets that there can be.
+fn check_range(pos: u64, len: usize) -> Result<()> {
+    let end = pos.checked_add(len as u64).ok_or(EINVAL)?;
+    if i64::try_from(end).is_err() { Err(EINVAL) } else { Ok(()) }
+}
+
 fn read_at(task: &Task, file: &File, dst: &mut dyn Sink, pos: u64) -> Result<usize> {
-    if i64::try_from(pos).is_err() {
-        return Err(EINVAL);
-    }
-    // Positions beyond the largest offset have no bytes.
+    check_range(pos, dst.remaining())?;
     match file.ops.read(file, task, dst, pos) {
         Err(EINVAL) if is_dir(file) => Err(EISDIR),
         other => other,
@@ -110,9 +113,7 @@ impl Source for Limited<'_> {
 /// Writes at a position; RLIMIT_FSIZE and the largest offset cut a write of a regular file short.
 fn write_at(task: &Task, file: &File, src: &mut dyn Source, pos: u64) -> Result<usize> {
     let offered = src.remaining();
-    if i64::try_from(pos).is_err() {
-        return Err(EINVAL);
-    }
+    check_range(pos, offered)?;
     let regular = file.path.dentry.inode_ref().is_some_and(|i| i.kind() == FileType::Regular);
     if !regular || offered == 0 {
         return file.ops.write(file, task, src, pos);

@@ -334,7 +334,8 @@ impl SocketOps for UnixSocket {
         want_control: bool,
     ) -> Result<Received> {
         if flags & MSG_OOB != 0 {
-            return Err(EOPNOTSUPP);
+            // Nobody can send any: there is none to receive.
+            return Err(if self.kind == Kind::Stream { EINVAL } else { EOPNOTSUPP });
         }
         let nonblocking = UnixSocket::nonblocking(file, flags);
         match self.kind {
