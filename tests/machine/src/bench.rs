@@ -17,8 +17,17 @@ use crate::outcome::{end_session, run, session_members};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Rounds of native and inside for one row.
-const ROUNDS: usize = 3;
+/// How thoroughly rows are measured.
+#[derive(Debug, Clone, Copy)]
+struct Effort {
+    /// Rounds of native and inside for one row.
+    rounds: usize,
+    /// Batches of a micro row in a round.
+    batches: &'static str,
+}
+
+const FULL: Effort = Effort { rounds: 3, batches: "12" };
+const QUICK: Effort = Effort { rounds: 1, batches: "4" };
 
 /// The region that the platform keeps in every guest process; what lies there is the machine's, not the guest's.
 const PLATFORM_REGION: std::ops::Range<u64> = 0x6fe0_0000_0000..0x6fe1_0000_0000;
@@ -46,6 +55,7 @@ enum Cpus {
 /// Micro rows with their targets, in microseconds or times native.
 const MICRO: &[(&str, Cpus, Target)] = &[
     ("getppid", Cpus::Free, Target::Value(0.1)),
+    ("trapped-getppid", Cpus::Free, Target::None),
     ("read-1", Cpus::Free, Target::Value(1.0)),
     ("read-1", Cpus::Pinned, Target::Value(2.8)),
     ("stat", Cpus::Free, Target::Value(1.8)),
@@ -104,14 +114,15 @@ struct Row {
 }
 
 /// Measures all rows whose name contains `filter` and prints the table.
-pub fn run_rows(lab: &Lab, filter: &str) -> Result<()> {
+pub fn run_rows(lab: &Lab, filter: &str, quick: bool) -> Result<()> {
+    let effort = if quick { QUICK } else { FULL };
     let program = build(lab)?;
     header();
     let mut missed = 0;
     for (name, cpus, target) in MICRO {
         let label = if *cpus == Cpus::Pinned { format!("{name} (one CPU)") } else { (*name).to_owned() };
         if label.contains(filter) {
-            missed += usize::from(!print(&label, micro(lab, &program, name, *cpus, *target)));
+            missed += usize::from(!print(&label, micro(lab, &program, name, *cpus, *target, effort)));
         }
     }
     if "machine start".contains(filter) {
@@ -119,7 +130,7 @@ pub fn run_rows(lab: &Lab, filter: &str) -> Result<()> {
     }
     for (name, prepare, command, target) in MACRO {
         if name.contains(filter) {
-            missed += usize::from(!print(name, macro_row(lab, name, prepare, command, *target)));
+            missed += usize::from(!print(name, macro_row(lab, (name, prepare, command), *target, effort)));
         }
     }
     if "idle memory".contains(filter) {
@@ -130,14 +141,14 @@ pub fn run_rows(lab: &Lab, filter: &str) -> Result<()> {
 }
 
 /// The benchmark from its command line.
-pub fn measure(filter: &str) -> Result<()> {
+pub fn measure(filter: &str, quick: bool) -> Result<()> {
     let lab = Lab::new()?;
     ensure!(
         lab.binary().exists(),
         "{} does not exist; build it with `cargo build --release`",
         lab.binary().display()
     );
-    run_rows(&lab, filter)
+    run_rows(&lab, filter, quick)
 }
 
 fn build(lab: &Lab) -> Result<PathBuf> {
@@ -206,13 +217,13 @@ fn last_cpu() -> std::ffi::OsString {
     (count - 1).to_string().into()
 }
 
-fn micro(lab: &Lab, program: &Path, name: &str, cpus: Cpus, target: Target) -> Result<Row> {
+fn micro(lab: &Lab, program: &Path, name: &str, cpus: Cpus, target: Target, effort: Effort) -> Result<Row> {
     let program = program.to_string_lossy();
     let scratch = lab.scratch("bench")?;
     let mut best = BTreeMap::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..effort.rounds {
         for place in [Place::Host, Place::Machine] {
-            let mut command = pin(lab, place, cpus, &[&program, name]);
+            let mut command = pin(lab, place, cpus, &[&program, "--batches", effort.batches, name]);
             let outcome = run(command.current_dir(&scratch), b"", LIMIT)?;
             outcome.expect(0)?;
             let out = outcome.out();
@@ -254,11 +265,12 @@ fn boot(lab: &Lab) -> Result<Row> {
 }
 
 /// Runs the command in bash, which says how long the timed part took.
-fn macro_row(lab: &Lab, name: &str, prepare: &str, command: &str, target: Target) -> Result<Row> {
+fn macro_row(lab: &Lab, row: (&str, &str, &str), target: Target, effort: Effort) -> Result<Row> {
+    let (name, prepare, command) = row;
     let script =
         format!("{prepare}\ns=$(date +%s%N)\n{{ {command}; }} >/dev/null\ne=$(date +%s%N)\necho $((e - s))");
     let mut best = BTreeMap::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..effort.rounds {
         for place in [Place::Host, Place::Machine] {
             let scratch = lab.scratch("bench")?;
             let mut machine = lab.command(place, &[], &["bash", "-c", &script]);
