@@ -1,8 +1,11 @@
 //! What semop(2) with SEM_UNDO takes back when a process ends.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::btree_map::Entry,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use abi::{errno::EIDRM, ipc::SEMVMX};
@@ -36,9 +39,8 @@ pub(super) fn enter(task: &Task, set: &Arc<SemSet>) -> Result<u64> {
     if s.removed {
         return Err(EIDRM);
     }
-    if !s.undo.contains_key(&list.number) {
-        let adjust = set.new_adjust(task)?;
-        s.undo.insert(list.number, adjust);
+    if let Entry::Vacant(place) = s.undo.entry(list.number) {
+        place.insert(set.new_adjust(task)?);
         drop(s);
         sets.retain(|w| w.strong_count() > 0);
         sets.push(Arc::downgrade(set));

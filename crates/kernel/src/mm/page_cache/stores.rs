@@ -18,7 +18,7 @@ impl Drop for Stores {
 
 impl PageCache {
     /// Counts a mapping that may store; EPERM if there may be none.
-    pub(super) fn admit_stores(self: &Arc<Self>) -> Result<Stores> {
+    pub(in crate::mm) fn admit_stores(self: &Arc<Self>) -> Result<Stores> {
         let one_more = |n: i32| if n < 0 { None } else { n.checked_add(1) };
         self.stores.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).map_err(|_| EPERM)?;
         Ok(Stores(self.clone()))
