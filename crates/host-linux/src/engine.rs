@@ -186,6 +186,8 @@ pub(crate) struct Engine {
     first: OnceLock<(Arc<Stub>, Mutex<Service>)>,
     pub(crate) frame: OnceLock<FrameShape>,
     pub(crate) vdso: u64,
+    /// The host's /proc is there. Without it no site is rewritten and placement is left to the host.
+    pub(crate) has_proc: bool,
     closed: AtomicBool,
     _code: OwnedFd,
     _ctl_ro: OwnedFd,
@@ -193,7 +195,7 @@ pub(crate) struct Engine {
 
 /// The host's [vvar]/[vdso] block and the address of the image.
 fn vdso_range() -> Option<(u64, u64, u64)> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return memory::vdso_by_probing() };
     let (mut low, mut high, mut image) = (u64::MAX, 0, 0);
     for line in maps.lines() {
         if !(line.contains("[vvar") || line.ends_with("[vdso]")) {
@@ -239,10 +241,13 @@ impl Engine {
         .map_err(memfd)?;
         memory::seal(&rw).map_err(memfd)?;
         let slots = Arc::new(Slots::new().map_err(memfd)?);
+        // Without /proc the same descriptor must do: stubs map it read-only all the same, and no guest thread may ask for
+        // more; the code's memory is sealed besides.
         let reopen = |fd: &OwnedFd| {
             File::open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
                 .map(OwnedFd::from)
-                .map_err(|e| StartError::new(format!("/proc is not usable: {e}")))
+                .or_else(|_| fd.try_clone())
+                .map_err(|e| StartError::new(format!("the host refuses another descriptor: {e}")))
         };
         let code_ro = reopen(&rw)?;
         let ctl_ro = reopen(slots.fd())?;
@@ -259,6 +264,7 @@ impl Engine {
         let strict: Vec<u8> = strict.into_iter().flat_map(filter::Insn::encode).collect();
         w.write(consts::STRICT_CODE as u64, &strict);
 
+        let has_proc = std::fs::metadata("/proc/self/schedstat").is_ok();
         let pages = slots.take().map_err(memfd)?;
         let end = layout::REGION + layout::REGION_LEN;
         let (vdso, gone) = match vdso_range() {
@@ -279,7 +285,7 @@ impl Engine {
         let engine = Arc::new(Engine {
             slots,
             guest_mem,
-            placement: Placement::start(cpus),
+            placement: Placement::start(cpus, has_proc),
             doomed,
             watchdog,
             book: Mutex::default(),
@@ -287,6 +293,7 @@ impl Engine {
             first: OnceLock::new(),
             frame: OnceLock::new(),
             vdso,
+            has_proc,
             closed: AtomicBool::new(false),
             _code: code_ro,
             _ctl_ro: ctl_ro,

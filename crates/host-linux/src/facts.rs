@@ -39,12 +39,8 @@ pub(crate) fn collect(cpus: u32, xstate_size: u32) -> HostFacts {
 
 /// Memory of the host in bytes, or of the control group if that is less.
 fn memory_bytes() -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = info
-        .lines()
-        .find_map(|l| l.strip_prefix("MemTotal:"))
-        .and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<u64>().ok())
-        .map_or(1 << 30, |kib| kib << 10);
+    let info = rustix::system::sysinfo();
+    let total = u64::from(info.mem_unit).saturating_mul(info.totalram).max(64 << 20);
     let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     limit.and_then(|l| l.trim().parse::<u64>().ok()).map_or(total, |l| l.min(total))
 }

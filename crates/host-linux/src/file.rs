@@ -183,7 +183,11 @@ impl LinuxFile {
                 if stat_fd(self.fd.as_fd())?.mode & 0o170_000 == 0o120_000 {
                     return Err(errno::EOPNOTSUPP);
                 }
-                fs::chmod(self.proc_name(), mode).map_err(host_errno)
+                match fs::chmod(self.proc_name(), mode) {
+                    // No /proc: by the descriptor alone (Linux 6.6).
+                    Err(io::Errno::NOENT) => sys::file::fchmodat2_empty(self.fd.as_fd(), mode.as_raw_mode()),
+                    done => done.map_err(host_errno),
+                }
             }
             done => done.map_err(host_errno),
         }
@@ -354,7 +358,11 @@ impl HostFile for LinuxFile {
         let name = plain(name)?;
         let to = sys::file::borrow(dir)?;
         // AT_EMPTY_PATH would need a capability (linkat(2)).
-        retry(|| fs::linkat(fs::CWD, self.proc_name(), to, name, AtFlags::SYMLINK_FOLLOW))
+        match fs::linkat(fs::CWD, self.proc_name(), to, name, AtFlags::SYMLINK_FOLLOW) {
+            // No /proc: since Linux 6.10 also without the capability, for one's own descriptors.
+            Err(io::Errno::NOENT) => retry(|| fs::linkat(&self.fd, "", to, name, AtFlags::EMPTY_PATH)),
+            done => done.map_err(host_errno),
+        }
     }
 
     fn unlink_at(&self, name: &[u8], is_dir: bool) -> Result<()> {
@@ -403,7 +411,13 @@ impl HostFile for LinuxFile {
         if let Some(times) = times(attr) {
             match fs::futimens(&self.fd, &times) {
                 Err(io::Errno::BADF) => {
-                    retry(|| fs::utimensat(fs::CWD, self.proc_name(), &times, AtFlags::empty()))?
+                    // By the descriptor alone since Linux 5.8.
+                    match fs::utimensat(&self.fd, "", &times, AtFlags::EMPTY_PATH) {
+                        Err(io::Errno::INVAL) => {
+                            retry(|| fs::utimensat(fs::CWD, self.proc_name(), &times, AtFlags::empty()))?
+                        }
+                        done => done.map_err(host_errno)?,
+                    }
                 }
                 done => done.map_err(host_errno)?,
             }

@@ -38,6 +38,7 @@ mod tests;
 pub use file::LinuxFile;
 pub use host::{LinuxHost, StartError};
 pub use stream::Streams;
+pub use sys::process::process_exists;
 
 /// Host user and process number of this process.
 pub fn own_ids() -> (u32, u32) {

@@ -110,11 +110,17 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// For the processors that the process may use, `limit` of them at most (0 = all).
-    pub(crate) fn start(limit: u32) -> Arc<Placement> {
+    /// For the processors that the process may use, `limit` of them at most (0 = all). Where nobody can see who waits
+    /// (`sees` is false), the host places tasks on them.
+    pub(crate) fn start(limit: u32, sees: bool) -> Arc<Placement> {
         let mut cpus = process::allowed_cpus();
         if limit != 0 {
             cpus.truncate(limit as usize);
+        }
+        if !sees && cpus.len() > 1 {
+            // All threads and stubs are yet to come, and inherit it.
+            process::set_affinity(0, &cpus);
+            cpus.clear();
         }
         let p = Arc::new(Placement {
             cpus,

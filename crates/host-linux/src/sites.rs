@@ -13,6 +13,9 @@ use crate::{
 impl LinuxSpace {
     /// Told of each system call that came by a signal: rewrites its site when that begins to pay.
     pub(crate) fn visit_site(&self, ret: u64, nr: u64) {
+        if !self.engine.has_proc {
+            return;
+        }
         let mut patches = lock(&self.patches);
         if patches.count(ret, nr) {
             // Whether it worked shows at the next visit.

@@ -21,7 +21,7 @@ fn base(uml_dir: Option<&str>, home: Option<&str>) -> PathBuf {
 
 fn alive(pid_file: &Path) -> Option<u32> {
     let pid: u32 = fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
-    fs::exists(format!("/proc/{pid}")).unwrap_or(false).then_some(pid)
+    host_linux::process_exists(pid).then_some(pid)
 }
 
 impl UmidDir {

@@ -115,7 +115,6 @@ unsafe fn child(recipe: &Recipe) -> ! {
                 fail(failed::RSEQ as u64);
             }
         }
-        call(libc::SYS_setsid, [0; 6]);
         call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64, 0, 0, 0, 0]);
         call(libc::SYS_prctl, [libc::PR_SET_NAME as u64, c"umlaut-stub".as_ptr() as u64, 0, 0, 0, 0]);
         // A limit of one byte stops core dumps to files and to pipes alike (core(5)).

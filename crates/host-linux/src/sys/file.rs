@@ -25,6 +25,15 @@ pub(crate) fn fchmodat2_nofollow(dir: BorrowedFd<'_>, name: &[u8], mode: u32) ->
     if ret == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Changes permission bits of the file behind a descriptor, O_PATH ones included. ENOSYS before Linux 6.6.
+pub(crate) fn fchmodat2_empty(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
+    // SAFETY: the name is a constant, and the call writes no memory.
+    let ret = unsafe {
+        libc::syscall(SYS_FCHMODAT2, fd.as_raw_fd(), c"".as_ptr(), mode & 0o7777, libc::AT_EMPTY_PATH)
+    };
+    if ret == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
 /// The descriptor behind a host file, for calls that name two; EXDEV for a file of another kind of host.
 pub(crate) fn borrow(file: &dyn HostFile) -> Result<BorrowedFd<'_>> {
     match file.raw_fd() {

@@ -157,6 +157,47 @@ pub(crate) fn reserve(addr: u64, len: u64) {
     };
 }
 
+/// The host's [vvar]/[vdso] block and the address of the image, where /proc cannot be asked. `None` if there is none, or
+/// if it cannot be told from its neighbours.
+pub(crate) fn vdso_by_probing() -> Option<(u64, u64, u64)> {
+    const PAGE: u64 = 4096;
+    // More pages than any host puts before or into the image.
+    const MOST: u64 = 16;
+    let image = auxv(libc::AT_SYSINFO_EHDR);
+    if image == 0 || !image.is_multiple_of(PAGE) {
+        return None;
+    }
+    let mapped = |addr: u64| {
+        let mut resident = 0u8;
+        // SAFETY: asks about a page and writes one byte about it to ours.
+        unsafe { libc::mincore(addr as *mut libc::c_void, PAGE as usize, &raw mut resident) == 0 }
+    };
+    let mut byte = [0; 1];
+    // The image reads as every file does; its data before it are the host's own pages, which calls like this one refuse.
+    let mut readable =
+        |addr: u64| super::process::vm_read(super::process::own_pid(), addr, &mut byte) == Ok(1);
+    let mut header = [0; 64];
+    if super::process::vm_read(super::process::own_pid(), image, &mut header) != Ok(64)
+        || header[..4] != *b"\x7fELF"
+    {
+        return None;
+    }
+    let mut low = image;
+    while mapped(low - PAGE) && !readable(low - PAGE) {
+        low -= PAGE;
+        if image - low > MOST * PAGE {
+            return None;
+        }
+    }
+    // The section headers stand at the end of the image (elf(5)).
+    let field =
+        |at: usize, len: usize| header[at..at + len].iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
+    let end = field(0x28, 8).checked_add(field(0x3a, 2) * field(0x3c, 2))?;
+    let high = image.checked_add(end.next_multiple_of(PAGE))?;
+    let whole = end <= MOST * PAGE && (image..high).step_by(PAGE as usize).all(mapped);
+    (low < image && whole).then_some((low, high, image))
+}
+
 /// Gives pages of a memory object back; they read as zero afterwards.
 pub(crate) fn punch(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;

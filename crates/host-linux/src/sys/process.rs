@@ -18,6 +18,13 @@ pub(crate) fn own_ids() -> (u32, u32) {
     unsafe { (libc::getuid(), libc::getgid()) }
 }
 
+/// Whether a process of the host has this number.
+pub fn process_exists(pid: u32) -> bool {
+    let Ok(pid) = i32::try_from(pid) else { return false };
+    // SAFETY: signal 0 only asks; a process of somebody else's answers EPERM.
+    pid > 0 && (unsafe { libc::kill(pid, 0) } == 0 || last_errno() == errno::EPERM)
+}
+
 /// Sends SIGKILL.
 pub(crate) fn kill(pid: i32) {
     // SAFETY: plain numbers.
