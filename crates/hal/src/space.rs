@@ -99,6 +99,19 @@ pub trait Space: Send + Sync {
 
     /// Wakes up to `count` threads that wait in a host futex at a guest address (`shared`: the key is not private).
     fn futex_wake(&self, addr: u64, count: u32, shared: bool) -> Result<u32>;
+    /// As FUTEX_REQUEUE of futex(2): wakes up to `count` waiters of `addr` and lets up to `moved` others wait at `to`; with
+    /// `expected` EAGAIN if the word at `addr` is another. Returns what futex(2) does.
+    fn futex_requeue(
+        &self,
+        addr: u64,
+        count: u32,
+        to: u64,
+        moved: u32,
+        expected: Option<u32>,
+        shared: bool,
+    ) -> Result<u32>;
+    /// As membarrier(2), for the threads of this space (and all others where the command says so).
+    fn membarrier(&self, command: u32) -> Result<u32>;
     /// Which pages are resident, one byte each (`mincore`).
     fn mincore(&self, addr: u64, out: &mut [u8]) -> Result<()>;
     /// Bytes resident: private, and shared (from the host's accounting; sampled).

@@ -270,6 +270,14 @@ impl LinuxSpace {
         if addr >= REGION { 0 } else { len.min((REGION - addr) as usize) }
     }
 
+    /// Refuses what is no futex of the guest's.
+    fn check_word(addr: u64) -> Result<()> {
+        if !addr.is_multiple_of(4) {
+            return Err(errno::EINVAL);
+        }
+        if Self::clip(addr, 4) < 4 { Err(errno::EFAULT) } else { Ok(()) }
+    }
+
     /// Runs one operation whose result is a count or an error.
     fn call(&self, nr: i64, args: [u64; 6]) -> Result<u64> {
         let mut service = self.serve();
@@ -342,6 +350,9 @@ impl Space for LinuxSpace {
     }
 
     fn read_forced(&self, addr: u64, buf: &mut [u8]) -> usize {
+        if !self.engine.has_proc {
+            return self.read(addr, buf);
+        }
         let len = Self::clip(addr, buf.len());
         let Some(mem) = self.mem(false) else { return 0 };
         let mut done = 0;
@@ -355,6 +366,9 @@ impl Space for LinuxSpace {
     }
 
     fn write_forced(&self, addr: u64, buf: &[u8]) -> usize {
+        if !self.engine.has_proc {
+            return self.write(addr, buf);
+        }
         let len = Self::clip(addr, buf.len());
         let Some(mem) = self.mem(true) else { return 0 };
         let mut done = 0;
@@ -401,12 +415,35 @@ impl Space for LinuxSpace {
     }
 
     fn futex_wake(&self, addr: u64, count: u32, shared: bool) -> Result<u32> {
-        if !addr.is_multiple_of(4) || Self::clip(addr, 4) < 4 {
-            return Err(if !addr.is_multiple_of(4) { errno::EINVAL } else { errno::EFAULT });
-        }
-        let op = libc::FUTEX_WAKE | if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG };
+        Self::check_word(addr)?;
+        let op = libc::FUTEX_WAKE | private(shared);
         let args = [addr, op as u64, u64::from(count.min(i32::MAX as u32)), 0, 0, 0];
         self.call(libc::SYS_futex, args).map(|n| n as u32)
+    }
+
+    fn futex_requeue(
+        &self,
+        addr: u64,
+        count: u32,
+        to: u64,
+        moved: u32,
+        expected: Option<u32>,
+        shared: bool,
+    ) -> Result<u32> {
+        // Both words are the guest's own: waiters of the kernel process stand in the region, where a guest that could
+        // move them would leave it waiting for ever.
+        Self::check_word(addr)?;
+        Self::check_word(to)?;
+        let op = expected.map_or(libc::FUTEX_REQUEUE, |_| libc::FUTEX_CMP_REQUEUE) | private(shared);
+        let most = i32::MAX as u32;
+        let (count, moved) = (u64::from(count.min(most)), u64::from(moved.min(most)));
+        let args = [addr, op as u64, count, moved, to, u64::from(expected.unwrap_or(0))];
+        self.call(libc::SYS_futex, args).map(|n| n as u32)
+    }
+
+    fn membarrier(&self, command: u32) -> Result<u32> {
+        // From the service thread, which is one of the space's: what it registers and orders is the space's.
+        self.call(libc::SYS_membarrier, [u64::from(command), 0, 0, 0, 0, 0]).map(|n| n as u32)
     }
 
     fn mincore(&self, addr: u64, out: &mut [u8]) -> Result<()> {
@@ -440,6 +477,11 @@ impl Drop for LinuxSpace {
     fn drop(&mut self) {
         self.stub.kill();
     }
+}
+
+/// The bit of a futex operation whose words only one space uses.
+fn private(shared: bool) -> i32 {
+    if shared { 0 } else { libc::FUTEX_PRIVATE_FLAG }
 }
 
 /// Protection as mmap(2) takes it.

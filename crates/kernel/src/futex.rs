@@ -11,7 +11,7 @@ mod robust;
 use std::sync::atomic::Ordering;
 
 use abi::{
-    errno::{EAGAIN, EFAULT, EINVAL, ENOSYS},
+    errno::{EFAULT, EINVAL, ENOSYS},
     sched::*,
 };
 
@@ -67,8 +67,8 @@ fn wake(cx: &mut TaskCx, addr: u64, count: u32, shared: bool) -> Result<u64> {
     Ok(u64::from(n))
 }
 
-/// The host will not move waiters between words that other processes see; waking them instead is allowed, as every waiter
-/// looks at its word again.
+/// The waiters stand in the host's queues, so the host moves them. Guests may not do it themselves with words that other
+/// processes see: the kernel process's own waiters would be among them.
 fn requeue(cx: &mut TaskCx, a: &FutexArgs, compare: bool, shared: bool) -> Result<u64> {
     check_addr(a.addr)?;
     check_addr(a.addr2)?;
@@ -76,10 +76,18 @@ fn requeue(cx: &mut TaskCx, a: &FutexArgs, compare: bool, shared: bool) -> Resul
     if a.val.cast_signed() < 0 || moved.cast_signed() < 0 {
         return Err(EINVAL);
     }
-    if compare && cx.read_u32(a.addr)? != a.val3 {
-        return Err(EAGAIN);
+    let expected = compare.then_some(a.val3);
+    for _ in 0..2 {
+        match cx.mm.space.futex_requeue(a.addr, a.val, a.addr2, moved, expected, shared) {
+            // The host cannot bring in pages that it does not know of yet.
+            Err(EFAULT) => {
+                cx.read_u32(a.addr)?;
+                cx.read_u32(a.addr2)?;
+            }
+            done => return done.map(u64::from),
+        }
     }
-    wake(cx, a.addr, a.val.saturating_add(moved), shared)
+    Err(EFAULT)
 }
 
 /// FUTEX_WAKE_OP: changes the second word, wakes at the first, and at the second if its old value compares.

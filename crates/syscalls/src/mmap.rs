@@ -28,7 +28,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_MUNLOCK, "munlock", munlock),
     Row::new(nr::SYS_MLOCKALL, "mlockall", mlockall).partial("the host may swap the pages"),
     Row::new(nr::SYS_MUNLOCKALL, "munlockall", munlockall),
-    Row::new(nr::SYS_MEMBARRIER, "membarrier", membarrier).partial("only the query, which offers no command"),
+    Row::new(nr::SYS_MEMBARRIER, "membarrier", membarrier).partial("no restartable sequences"),
     Row::new(nr::SYS_PKEY_ALLOC, "pkey_alloc", pkey_alloc).partial("no keys, as on processors without them"),
     Row::new(nr::SYS_PKEY_FREE, "pkey_free", pkey_free).partial("no keys, as on processors without them"),
     Row::new(nr::SYS_PKEY_MPROTECT, "pkey_mprotect", pkey_mprotect).partial("only key -1"),
@@ -194,9 +194,32 @@ fn munlockall(cx: &mut TaskCx, _: Args) -> Result<u64> {
     Ok(0)
 }
 
-/// A barrier on the running processors of other tasks cannot be had from here without stopping them.
-fn membarrier(_: &mut TaskCx, a: Args) -> Result<u64> {
-    if a.u32(0) == MEMBARRIER_CMD_QUERY && a.u32(1) == 0 { Ok(0) } else { Err(EINVAL) }
+/// Commands that the host does for one space, or for all there are.
+const BARRIERS: u32 = MEMBARRIER_CMD_GLOBAL
+    | MEMBARRIER_CMD_PRIVATE_EXPEDITED
+    | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
+    | MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE
+    | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE;
+/// Commands that are answered by a stronger one, as their registration would be the host's and not the guest's.
+const GLOBAL_EXPEDITED: u32 = MEMBARRIER_CMD_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED;
+
+fn membarrier(cx: &mut TaskCx, a: Args) -> Result<u64> {
+    let (command, flags) = (a.u32(0), a.u32(1));
+    if flags != 0 {
+        return Err(EINVAL);
+    }
+    let offered = cx.mm.space.membarrier(MEMBARRIER_CMD_QUERY)? & BARRIERS;
+    let global = if offered & MEMBARRIER_CMD_GLOBAL != 0 { GLOBAL_EXPEDITED } else { 0 };
+    match command {
+        MEMBARRIER_CMD_QUERY => Ok(u64::from(offered | global)),
+        MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED if global != 0 => Ok(0),
+        MEMBARRIER_CMD_GLOBAL_EXPEDITED if global != 0 => {
+            cx.mm.space.membarrier(MEMBARRIER_CMD_GLOBAL).map(u64::from)
+        }
+        // One command at a time.
+        c if c.is_power_of_two() && c & offered != 0 => cx.mm.space.membarrier(c).map(u64::from),
+        _ => Err(EINVAL),
+    }
 }
 
 fn pkey_alloc(_: &mut TaskCx, a: Args) -> Result<u64> {

@@ -112,6 +112,40 @@ TEST(requeue)
 		CHECK_EQ(pthread_join(threads[i], NULL), 0);
 }
 
+/* Waiters of other processes go where they are told, and are found there. */
+TEST(requeue_between_processes)
+{
+	unsigned *shared = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	CHECK(shared != MAP_FAILED);
+	unsigned *from = shared, *to = shared + 1024;
+	pid_t pids[3];
+	for (int i = 0; i < 3; i++) {
+		pids[i] = CHECK_OK(fork());
+		if (pids[i] == 0)
+			_exit(futex(from, FUTEX_WAIT, 0, NULL, NULL, 0) == 0 ? 40 + i : 1);
+	}
+	/* Who was moved is woken at the second word alone. */
+	int moved = 0;
+	int64_t until = now_ns() + 5000000000;
+	while (moved < 3 && now_ns() < until) {
+		moved += CHECK_OK(futex(from, FUTEX_REQUEUE, 0, (void *)100, to, 0));
+		msleep(1);
+	}
+	CHECK_EQ(moved, 3);
+	CHECK_EQ(futex(from, FUTEX_WAKE, 100, NULL, NULL, 0), 0);
+	CHECK_EQ(waitpid(-1, NULL, WNOHANG), 0);
+	CHECK_EQ(futex(to, FUTEX_WAKE, 100, NULL, NULL, 0), 3);
+	for (int i = 0; i < 3; i++)
+		CHECK_EXIT(pids[i], 40 + i);
+	CHECK_ERR(futex(from, FUTEX_CMP_REQUEUE, 1, (void *)1, to, 5), EAGAIN);
+	CHECK_ERR(futex(from, FUTEX_CMP_REQUEUE, -1, (void *)1, to, 0), EINVAL);
+	CHECK_ERR(futex(from, FUTEX_REQUEUE, 1, (void *)1, (char *)to + 2, 0), EINVAL);
+	CHECK_ERR(futex(from, FUTEX_REQUEUE, 1, (void *)1, (void *)8, 0), EFAULT);
+	/* Nobody's waiters stand in memory that is not there, whatever a machine keeps at that place. */
+	CHECK_ERR(futex((void *)0x6fe080000000, FUTEX_REQUEUE, 0, (void *)100, to, 0), EFAULT);
+	CHECK_ERR(futex(from, FUTEX_REQUEUE, 0, (void *)100, (void *)0x6fe080000000, 0), EFAULT);
+}
+
 TEST(wake_op)
 {
 	pthread_t thread;

@@ -360,6 +360,22 @@ impl Space for MockSpace {
             n => file.pwrite(offset, &buf[..n]),
         }
     }
+    fn membarrier(&self, _command: u32) -> Result<u32> {
+        Err(errno::ENOSYS)
+    }
+
+    fn futex_requeue(
+        &self,
+        _addr: u64,
+        _count: u32,
+        _to: u64,
+        _moved: u32,
+        _expected: Option<u32>,
+        _shared: bool,
+    ) -> Result<u32> {
+        Ok(0)
+    }
+
     fn futex_wake(&self, _addr: u64, _count: u32, _shared: bool) -> Result<u32> {
         Ok(0)
     }

@@ -12,7 +12,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::layout::{GUEST_START, REGION, SLOTS, TRAMPOLINES, ctl};
+use crate::{
+    layout::{GUEST_START, REGION, SLOTS, TRAMPOLINES, ctl},
+    stub::filter,
+};
 
 /// Bytes of a trampoline.
 const SIZE: u64 = 64;
@@ -27,7 +30,7 @@ const AGAIN: u32 = 512;
 const COUNTED: usize = 4096;
 
 /// Calls that are never rewritten: they need a full frame, or the host answers them.
-const NEVER: [i64; 10] = [
+const NEVER: [i64; 13] = [
     libc::SYS_clone,
     libc::SYS_clone3,
     libc::SYS_fork,
@@ -38,6 +41,9 @@ const NEVER: [i64; 10] = [
     libc::SYS_exit_group,
     libc::SYS_rt_sigreturn,
     libc::SYS_futex,
+    filter::FUTEX_WAITV,
+    filter::FUTEX_WAKE,
+    filter::FUTEX_WAIT,
 ];
 
 /// Calls that are answered in the stub, in the order of their values in the control page.

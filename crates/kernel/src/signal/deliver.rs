@@ -3,7 +3,7 @@
 use abi::{
     SigAction, SigInfo, Signal,
     errno::EINTR,
-    nr::SYS_FUTEX,
+    nr::{SYS_FUTEX, SYS_FUTEX_WAIT, SYS_FUTEX_WAITV},
     sched::{FUTEX_CMD_MASK, FUTEX_WAIT, FUTEX_WAIT_BITSET},
     signal::{DefaultAction, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN},
 };
@@ -128,10 +128,9 @@ fn handle(
 fn end_futex_wait(cx: &mut TaskCx, regs: &mut Regs) {
     const SYSCALL: [u8; 2] = [0x0f, 0x05];
     let op = (regs.rsi & 0xffff_ffff) as u32 & FUTEX_CMD_MASK;
-    if regs.rax == u64::from(SYS_FUTEX)
-        && matches!(op, FUTEX_WAIT | FUTEX_WAIT_BITSET)
-        && cx.read_array(regs.rip) == Ok(SYSCALL)
-    {
+    let old = regs.rax == u64::from(SYS_FUTEX) && matches!(op, FUTEX_WAIT | FUTEX_WAIT_BITSET);
+    let later = [SYS_FUTEX_WAITV, SYS_FUTEX_WAIT].iter().any(|nr| regs.rax == u64::from(*nr));
+    if (old || later) && cx.read_array(regs.rip) == Ok(SYSCALL) {
         regs.rax = EINTR.as_ret();
         regs.rip = regs.rip.wrapping_add(2);
     }
