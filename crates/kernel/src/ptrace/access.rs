@@ -4,13 +4,13 @@ use abi::cap::CAP_SYS_PTRACE;
 
 use crate::task::{Task, TaskCx};
 
-/// The running task may read and write the memory of `target`, and trace it. With `real` the real ids count
+/// `by` may read and write the memory of `target`, and trace it. With `real` the real ids count
 /// (PTRACE_MODE_REALCREDS), else those of file access.
-pub fn may_access(cx: &TaskCx, target: &Task, real: bool) -> bool {
-    if target.pid() == cx.task.pid() {
+pub fn may_access(by: &Task, target: &Task, real: bool) -> bool {
+    if target.pid() == by.pid() {
         return true;
     }
-    let (me, it) = (cx.cred(), target.cred());
+    let (me, it) = (by.cred(), target.cred());
     if me.has(CAP_SYS_PTRACE) {
         return true;
     }

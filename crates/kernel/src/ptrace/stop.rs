@@ -164,15 +164,13 @@ fn await_resume(task: &Task, through_end: bool) -> Option<Resume> {
 pub(crate) fn requested_stop(cx: &mut TaskCx) {
     let task = cx.task.clone();
     task.clear_work(Work::STOP);
-    let (interrupt, seized) = match &mut task.tracing.lock().link {
-        Some(l) => (std::mem::take(&mut l.interrupt), l.seized),
-        None => {
-            // The tracer has gone; a stop of job control is still one.
-            if matches!(task.process.state.lock().job, JobState::Stopped(_)) {
-                let _ = task.mark(Work::STOP);
-            }
-            return;
+    let asked = task.tracing.lock().link.as_mut().map(|l| (std::mem::take(&mut l.interrupt), l.seized));
+    let Some((interrupt, seized)) = asked else {
+        // The tracer has gone; a stop of job control is still one.
+        if matches!(task.process.state.lock().job, JobState::Stopped(_)) {
+            let _ = task.mark(Work::STOP);
         }
+        return;
     };
     let event = if seized { PTRACE_EVENT_STOP << 8 } else { 0 };
     if let Some(signo) = signal::enter_group_stop(&task) {
