@@ -129,6 +129,16 @@ impl LinuxSpace {
         self.restore(&sites);
     }
 
+    /// Puts everything back, and rewrites nothing as long as this is on.
+    pub(crate) fn watch_code(&self, on: bool) {
+        let mut patches = lock(&self.patches);
+        patches.watched = on;
+        if on {
+            let sites = patches.take_sites(0, u64::MAX);
+            self.restore(&sites);
+        }
+    }
+
     fn restore(&self, sites: &[Site]) {
         for site in sites {
             let mut now = vec![0; site.after.len()];

@@ -468,6 +468,10 @@ impl Space for LinuxSpace {
         (resident.saturating_sub(shared) * PAGE, shared * PAGE)
     }
 
+    fn watch(&self, on: bool) {
+        self.watch_code(on);
+    }
+
     fn kill(&self) {
         self.stub.kill();
     }

@@ -13,6 +13,7 @@ pub mod machine;
 pub mod meter;
 pub mod mm;
 pub mod net;
+pub mod ptrace;
 pub mod registry;
 mod ring;
 pub mod signal;

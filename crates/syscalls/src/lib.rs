@@ -28,6 +28,7 @@ mod pidfd;
 mod pipe;
 mod poll;
 mod prctl;
+mod ptrace;
 mod rlimit;
 mod rw;
 mod sched;

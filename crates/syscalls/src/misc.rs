@@ -19,7 +19,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_SECCOMP, "seccomp", |_, _| Err(EINVAL)).partial("as a kernel without filters"),
     // Nobody tells us when the host preempts a thread, so its sequences cannot be restarted.
     Row::new(nr::SYS_RSEQ, "rseq", |_, _| Err(ENOSYS)).partial("not there: ENOSYS"),
-    Row::new(nr::SYS_PTRACE, "ptrace", |_, _| Err(EPERM)).partial("no tracing"),
 ];
 
 fn sysinfo(cx: &mut TaskCx, a: Args) -> Result<u64> {

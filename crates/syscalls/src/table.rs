@@ -79,6 +79,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("pipe", crate::pipe::ROWS),
     ("poll", crate::poll::ROWS),
     ("prctl", crate::prctl::ROWS),
+    ("ptrace", crate::ptrace::ROWS),
     ("rlimit", crate::rlimit::ROWS),
     ("rw", crate::rw::ROWS),
     ("sched", crate::sched::ROWS),

@@ -421,8 +421,11 @@ fn status(m: &Arc<Machine>, a: &About) -> Result<Vec<u8>> {
     }
     let _ = write!(
         s,
-        "State:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t0\n",
-        a.process.pid, a.tid, a.ppid
+        "State:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}\nPPid:\t{}\nTracerPid:\t{}\n",
+        a.process.pid,
+        a.tid,
+        a.ppid,
+        a.task.as_ref().map_or(0, |t| kernel::ptrace::tracer_of(t))
     );
     match &a.task {
         Some(t) => {

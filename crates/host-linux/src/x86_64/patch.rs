@@ -80,6 +80,8 @@ pub(crate) enum Form {
 #[derive(Clone, Debug)]
 pub(crate) struct Patches {
     pub(crate) enabled: bool,
+    /// A debugger looks at the code: nothing is rewritten meanwhile.
+    pub(crate) watched: bool,
     /// Areas of trampolines and the bytes used of each; those that the guest mapped over have `None`.
     areas: Vec<(u64, Option<u64>)>,
     /// Sites by return address.
@@ -93,6 +95,7 @@ impl Patches {
     pub(crate) fn new() -> Patches {
         Patches {
             enabled: true,
+            watched: false,
             areas: Vec::new(),
             sites: HashMap::new(),
             places: BTreeMap::new(),
@@ -102,7 +105,7 @@ impl Patches {
 
     /// Counts a visit to the site that returns to `ret`; true if it should be looked at now.
     pub(crate) fn count(&mut self, ret: u64, nr: u64) -> bool {
-        if !self.enabled || NEVER.iter().any(|&n| n as u64 == nr) || nr > 0xffff {
+        if !self.enabled || self.watched || NEVER.iter().any(|&n| n as u64 == nr) || nr > 0xffff {
             return false;
         }
         if self.hits.len() >= COUNTED && !self.hits.contains_key(&ret) {

@@ -29,8 +29,15 @@ pub enum Delivered {
 
 /// Takes one deliverable signal. `call`: the interrupted system call waiting to be begun again.
 pub fn deliver(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> Delivered {
-    let Some((s, mut info)) = next(cx) else { return Delivered::Nothing };
+    let Some((mut s, mut info)) = next(cx) else { return Delivered::Nothing };
     crate::time::signal_taken(&cx.task.process, &mut info);
+    if cx.task.work().contains(Work::TRACED) && s != Signal::SIGKILL {
+        match crate::ptrace::signal_stop(cx, s, info) {
+            Some(given) => (s, info) = given,
+            None => return Delivered::Ignored,
+        }
+    }
+    let call = if cx.call_given_up { None } else { call };
     let action = cx.task.process.action(s);
     match action.handler {
         SIG_IGN => Delivered::Ignored,

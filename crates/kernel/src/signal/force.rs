@@ -60,6 +60,10 @@ pub fn force_exception(cx: &mut TaskCx, e: &Exception) {
         let name = v.file?.path.dentry.name();
         Some(format!(" in {}+{:x}", String::from_utf8_lossy(&name), r.rip - v.start + v.offset))
     });
+    if s == Signal::SIGTRAP {
+        // Breakpoints and steps are no news.
+        return force_fault(cx, s, e.code, addr, e);
+    }
     m.log.print(
         6,
         m.clock.uptime_ns(),

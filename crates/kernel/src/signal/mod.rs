@@ -32,6 +32,7 @@ pub(crate) use send::queue_for_process;
 pub use send::{
     send_to_group, send_to_process, send_to_task, sigpipe, try_send_to_process, try_send_to_task,
 };
+pub(crate) use stop::{enter_group_stop, leave_group_stop};
 pub use stop::{job_stop, thread_left};
 pub use target::{kill, may_signal, task_of};
 pub use temp::set_temporary_mask;

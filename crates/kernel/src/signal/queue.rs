@@ -16,6 +16,10 @@ impl Pending {
     pub fn set(&self) -> SigSet {
         self.set
     }
+    /// The records queued.
+    pub fn records(&self) -> impl Iterator<Item = &SigInfo> {
+        self.queue.iter()
+    }
     /// Records queued.
     pub fn len(&self) -> usize {
         self.queue.len()

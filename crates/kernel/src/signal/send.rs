@@ -91,7 +91,7 @@ pub fn try_send_to_task(task: &Task, info: SigInfo) -> Result<()> {
 }
 
 fn queue_for_task(task: &Task, s: Signal, info: SigInfo) -> Result<()> {
-    let void = is_void(&task.process, s);
+    let void = is_void(&task.process, s) && !task.work().contains(Work::TRACED);
     let mut signals = task.signals.lock();
     let blocked = signals.mask.has(s);
     if void && !blocked {
@@ -123,7 +123,8 @@ pub(crate) fn queue_for_process(process: &Arc<Process>, info: SigInfo) -> Result
     if at_once(process, s) {
         return Ok(None);
     }
-    let void = is_void(process, s);
+    let traced = |t: &Arc<Task>| t.work().contains(Work::TRACED);
+    let void = is_void(process, s) && !process.threads().iter().any(traced);
     let threads = process.threads();
     let mut shared = process.signals.lock();
     // Ignored now; but where it is blocked the action may still change before it is unblocked.

@@ -21,7 +21,15 @@ pub(super) fn stop_process(cx: &mut TaskCx, s: Signal) {
     }
     let threads: Vec<Arc<Task>> = {
         let mut st = process.state.lock();
-        if st.group_exit.is_some() || matches!(st.job, JobState::Stopped(_)) {
+        if st.group_exit.is_some() {
+            return;
+        }
+        if matches!(st.job, JobState::Stopped(_)) {
+            drop(st);
+            if cx.task.work().contains(Work::TRACED) {
+                // Its tracer had let it go on.
+                cx.task.post(Work::STOP);
+            }
             return;
         }
         // A SIGCONT that came meanwhile has taken pending stops away, but not this one: it wins only if it comes later.
@@ -50,7 +58,8 @@ pub(super) fn continue_process(process: &Process) {
         }
         st.threads.iter().filter_map(Weak::upgrade).collect()
     };
-    for t in &threads {
+    // A tracer may have asked for a stop of its own.
+    for t in threads.iter().filter(|t| !t.work().contains(Work::TRACED)) {
         t.clear_work(Work::STOP);
     }
     process.stop_wait.wake_all(0);
@@ -74,7 +83,9 @@ pub fn job_stop(cx: &mut TaskCx) {
     }
     // A kill ends the wait with an error; the boundary sees it. STOP stays posted until the continuation clears it.
     let stopped = || matches!(process.state.lock().job, JobState::Stopped(_));
-    let _ = task.wait_killable(&process.stop_wait, || (!stopped()).then_some(()));
+    // Somebody who begins to trace it takes the stop over.
+    let goes_on = || !stopped() || task.work().contains(Work::TRACED);
+    let _ = task.wait_killable(&process.stop_wait, || goes_on().then_some(()));
     process.state.lock().stopped -= 1;
     task.clear_work(Work::STOP);
     // A second stop may have been asked for before we came here.
@@ -82,6 +93,26 @@ pub fn job_stop(cx: &mut TaskCx) {
         task.post(Work::STOP);
     }
     notify(&task);
+}
+
+/// A traced thread comes to stand in the group's stop, if there is one: its signal.
+pub(crate) fn enter_group_stop(task: &Task) -> Option<u8> {
+    let (signo, complete) = {
+        let mut st = task.process.state.lock();
+        let JobState::Stopped(signo) = st.job else { return None };
+        st.stopped += 1;
+        (signo, complete_stop(&mut st))
+    };
+    if complete {
+        notify(task);
+    }
+    Some(signo)
+}
+
+/// It goes on.
+pub(crate) fn leave_group_stop(task: &Task) {
+    task.process.state.lock().stopped -= 1;
+    notify(task);
 }
 
 /// The last thread stands: the stop is complete and to be reported.

@@ -111,9 +111,18 @@ pub fn clone(cx: &mut TaskCx, a: &CloneArgs) -> Result<Pid> {
         unregister(&child.task);
         return Err(e);
     }
+    let traced = cx.task.work().contains(Work::TRACED);
+    if traced && !has(CLONE_VM) {
+        // Untraced, it need not be kept from running fast.
+        crate::ptrace::watch_space(&child.task, child.task.work().contains(Work::TRACED));
+    }
     launch(cx, a, child, tid)?;
+    if traced {
+        crate::ptrace::clone_event(cx, a, tid);
+    }
     if let Some(gate) = gate {
         cx.task.wait_vfork(&gate);
+        crate::ptrace::vfork_done(cx, tid);
     }
     Ok(tid)
 }
@@ -256,6 +265,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
                 zombie: None,
                 exit_signal,
                 uid: cred.uid,
+                held: false,
                 ppid_hooks: Vec::new(),
             },
         );
@@ -264,6 +274,9 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         }
     }
     tree.tasks.insert(tid, task.clone());
+    if me.work().contains(Work::TRACED) {
+        crate::ptrace::clone_follow(&mut tree, me, &task, a);
+    }
     tree.user_enter(cred.uid);
     tree.forks += 1;
     Ok(task)

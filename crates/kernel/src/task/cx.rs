@@ -40,6 +40,14 @@ pub struct TaskCx {
     pub(crate) kicked: bool,
     /// Processor time of contexts that exec replaced.
     pub(crate) past_cpu_ns: (u64, u64),
+    /// Number of the system call being made by a traced task, and what its result register shows meanwhile.
+    pub(crate) traced_call: Option<(u64, Option<u64>)>,
+    /// A tracer replaced the registers of an interrupted call: it is not begun again by itself.
+    pub(crate) call_given_up: bool,
+    /// One instruction is to be run (PTRACE_SINGLESTEP).
+    pub(crate) step: bool,
+    /// The debug registers watch something.
+    pub(crate) watching: bool,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -59,6 +67,10 @@ impl TaskCx {
             last_fault: None,
             kicked: false,
             past_cpu_ns: (0, 0),
+            traced_call: None,
+            call_given_up: false,
+            step: false,
+            watching: false,
             regs_final: false,
         }
     }

@@ -124,12 +124,15 @@ pub fn exec(cx: &mut TaskCx, mut r: ExecRequest<'_>) -> Result<()> {
     if found.args.size() + r.env.size() > limit(&cx.task) {
         return Err(abi::errno::E2BIG);
     }
+    let old_tid = cx.task.tid();
     exit::kill_other_threads(cx)?;
     // From here on there is no way back.
     let done = replace(cx, &name, found, &r.env, new);
     if done.is_err() {
         cx.task.process.group_exit(ExitStatus::Signal { signo: 11, core: false });
         cx.exiting = true;
+    } else {
+        crate::ptrace::exec_event(cx, old_tid);
     }
     done
 }
@@ -158,6 +161,9 @@ fn replace(
 ) -> Result<()> {
     crate::futex::leave_memory(cx);
     empty_space(cx)?;
+    if cx.task.work().contains(super::Work::TRACED) {
+        crate::ptrace::watch_space(&cx.task, true);
+    }
     // Before the parent can learn of it, by the end of vfork or by a descriptor that closes: setpgid(2) has refused by then.
     cx.task.process.state.lock().did_exec = true;
     cx.task.release_vfork();

@@ -52,7 +52,9 @@ fn parse_file_caps(b: &[u8]) -> Option<FileCaps> {
 /// The credentials that `file` gives the running task. EPERM if a file's effective capabilities cannot all be had.
 pub(super) fn new_cred(cx: &TaskCx, file: &File, attr: &Attr) -> Result<NewCred> {
     let old = cx.cred();
-    let trusted = file.path.mount.flags() & MS_NOSUID == 0 && !cx.task.sched.lock().no_new_privs;
+    // Whoever traces a program has its rights: it gets no more than the tracer may have (ptrace(2)).
+    let watched = cx.task.work().contains(super::Work::TRACED) && !crate::ptrace::tracer_may(cx);
+    let trusted = file.path.mount.flags() & MS_NOSUID == 0 && !cx.task.sched.lock().no_new_privs && !watched;
     let caps = match file.inode() {
         Some(i) if trusted && attr.mode & 0o111 != 0 => {
             i.xattr().and_then(|x| x.get(b"security.capability").ok()).and_then(|b| parse_file_caps(&b))

@@ -41,7 +41,9 @@ const WORTH_SAMPLING: u64 = 10_000_000;
 pub fn finish(mut cx: TaskCx) {
     let task = cx.task.clone();
     let machine = task.machine.clone();
+    crate::ptrace::exit_event(&mut cx);
     task.dying.store(true, Ordering::SeqCst);
+    crate::ptrace::tracer_ends(&task);
     leave_memory(&mut cx);
     task.set_kicker(None);
     cx.keep_cpu_time();
@@ -58,7 +60,11 @@ pub fn finish(mut cx: TaskCx) {
     leave_ipc(&task);
     close_files(&mut cx);
 
-    let ended = leave_tree(&task, cx.exit_status, usage);
+    let mut tracer = None;
+    let ended = leave_tree(&task, cx.exit_status, usage, &mut tracer);
+    if let Some(t) = tracer {
+        t.wake();
+    }
     task.set_run_state(RunState::Dead);
     if let Some(zombie) = ended {
         end_process(&machine, &task, zombie);
@@ -98,13 +104,22 @@ fn close_files(cx: &mut TaskCx) {
 }
 
 /// Takes the thread out of the tree. If it was the process's last, what is left of the process: it is no zombie yet.
-fn leave_tree(task: &Arc<Task>, own: Option<ExitStatus>, usage: Usage) -> Option<Zombie> {
+fn leave_tree(
+    task: &Arc<Task>,
+    own: Option<ExitStatus>,
+    usage: Usage,
+    told: &mut Option<Told>,
+) -> Option<Zombie> {
     let machine = &task.machine;
     let process = &task.process;
     let comm = task.comm.lock().clone();
     let uid = task.cred().uid;
     let mut tree = machine.tree.lock();
     let tid = task.tid();
+    if task.work().contains(Work::TRACED) {
+        let status = process.state.lock().group_exit.or(own).unwrap_or(ExitStatus::Code(0));
+        *told = crate::ptrace::thread_ends(&mut tree, task, status, usage);
+    }
     tree.tasks.remove(&tid);
     machine.tree.add_ended(&usage);
     tree.user_leave(uid);
@@ -164,11 +179,14 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>, zombie: Zombie) {
     if machine.tree.any_stopped() {
         orphan_check(&tree, pid);
     }
-    let told = notify_parent(&mut tree, pid, &mut gone);
-    drop(tree);
-    if let Some(t) = told {
-        t.wake();
+    let mut told = Vec::new();
+    crate::ptrace::release_all(&mut tree, pid, &mut told);
+    match crate::ptrace::process_ends(&mut tree, pid) {
+        Some(t) => told.push(t),
+        None => told.extend(notify_parent(&mut tree, pid, &mut gone)),
     }
+    drop(tree);
+    told.into_iter().for_each(Told::wake);
     process.exit_wait.wake_all(0);
     for node in gone {
         node.process.exit_wait.wake_all(0);
@@ -192,7 +210,9 @@ fn give_children_away(machine: &Machine, tree: &mut Relations, pid: Pid, gone: &
         node.exit_signal = Signal::SIGCHLD.raw().cast_unsigned();
         let process = node.process.clone();
         if node.zombie.is_some() {
-            if let Some(t) = notify_parent(tree, child, gone) {
+            if !node.held
+                && let Some(t) = notify_parent(tree, child, gone)
+            {
                 t.wake();
             }
             continue;
@@ -238,34 +258,48 @@ fn orphan_check(tree: &Relations, pid: Pid) {
 
 /// The siginfo that tells of an end.
 fn exit_info(signo: Signal, pid: Pid, uid: u32, z: &Zombie) -> SigInfo {
-    let (code, status) = match z.status {
+    SigInfo { signo: signo.raw(), ..end_info(pid, uid, z.status, &z.usage) }
+}
+
+/// The record of SIGCHLD for an end.
+pub(crate) fn end_info(pid: Pid, uid: u32, status: ExitStatus, usage: &Usage) -> SigInfo {
+    let (code, status) = match status {
         ExitStatus::Code(c) => (CLD_EXITED, i32::from(c)),
         ExitStatus::Signal { signo, core } => (if core { CLD_DUMPED } else { CLD_KILLED }, i32::from(signo)),
     };
     let ticks = |ns: u64| (ns / 10_000_000).cast_signed();
     let fields =
-        SigFields::Chld { pid, uid, status, utime: ticks(z.usage.user_ns), stime: ticks(z.usage.system_ns) };
-    SigInfo::new(signo, code, fields)
+        SigFields::Chld { pid, uid, status, utime: ticks(usage.user_ns), stime: ticks(usage.system_ns) };
+    SigInfo::new(Signal::SIGCHLD, code, fields)
 }
 
 /// Who is to be woken after an end, when no lock is held.
-struct Told {
-    parent: Arc<Process>,
+pub(crate) struct Told {
+    pub(crate) parent: Arc<Process>,
     /// The thread that takes the signal.
-    taker: Option<Arc<Task>>,
+    pub(crate) taker: Option<Arc<Task>>,
+    /// Processes that were forgotten with this.
+    pub(crate) gone: Vec<super::tree::Node>,
 }
 
 impl Told {
-    fn wake(self) {
+    pub(crate) fn wake(self) {
         if let Some(t) = self.taker {
             t.interrupt();
         }
         self.parent.child_wait.wake_all(0);
+        for node in self.gone {
+            node.process.exit_wait.wake_all(0);
+        }
     }
 }
 
 /// Sends the exit signal of a zombie to its parent. A parent that ignores SIGCHLD reaps at once: the node goes to `gone`.
-fn notify_parent(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Node>) -> Option<Told> {
+pub(crate) fn notify_parent(
+    tree: &mut Relations,
+    pid: Pid,
+    gone: &mut Vec<super::tree::Node>,
+) -> Option<Told> {
     let node = tree.nodes.get(&pid)?;
     let zombie = node.zombie.clone()?;
     let parent = tree.nodes.get(&node.parent)?.process.clone();
@@ -283,7 +317,7 @@ fn notify_parent(tree: &mut Relations, pid: Pid, gone: &mut Vec<super::tree::Nod
     if reap {
         gone.extend(tree.forget(pid));
     }
-    Some(Told { parent, taker })
+    Some(Told { parent, taker, gone: Vec::new() })
 }
 
 /// Ends all other threads of the process and waits for them; the caller becomes the leader with its id (execve(2)).
@@ -314,12 +348,14 @@ pub fn kill_other_threads(cx: &mut TaskCx) -> Result<()> {
     s.exec_by = None;
     alone?;
     s.leader_status = None;
+    s.leader_tracer = None;
     drop(s);
     if !me.is_leader() {
         let old = me.tid();
         tree.tasks.remove(&old);
         me.set_tid(process.pid);
         tree.tasks.insert(process.pid, me.clone());
+        crate::ptrace::exec_renames(&mut tree, &me, old, process.pid);
         if let Some(node) = tree.nodes.get_mut(&process.pid) {
             for h in &mut node.ppid_hooks {
                 h.0 = process.pid;

@@ -72,6 +72,7 @@ fn node(process: Arc<Process>, uid: u32) -> Node {
         zombie: None,
         exit_signal: 0,
         uid,
+        held: false,
         ppid_hooks: Vec::new(),
     }
 }

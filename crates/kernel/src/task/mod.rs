@@ -128,6 +128,8 @@ pub struct Task {
     pub(crate) vfork: Mutex<Option<Arc<vfork::Gate>>>,
     /// Reads the host's account of this thread's processor time; `None` before its first run.
     pub(crate) cpu_clock: Mutex<Option<Arc<dyn hal::CpuClock>>>,
+    /// Being traced (ptrace(2)).
+    pub(crate) tracing: Mutex<crate::ptrace::Tracing>,
     /// Parts owned by other rooms, each behind its own lock: parent-death signal, nice, affinity, timers slack.
     pub sched: Mutex<SchedParams>,
 }
@@ -211,6 +213,7 @@ impl Task {
             exit_signal: AtomicU32::new(p.exit_signal),
             vfork: Mutex::new(locks::LEAF, None),
             cpu_clock: Mutex::new(locks::LEAF, None),
+            tracing: Mutex::new(locks::LEAF, crate::ptrace::Tracing::default()),
             sched: Mutex::new(locks::LEAF, p.sched),
         })
     }
@@ -351,7 +354,18 @@ impl Task {
 
     /// Waits like [`Task::wait_on`] but through signals and stops; a freeze of the machine parks it in between. For the few
     /// waits that cannot be begun again (vfork(2), exec by a thread). [`ERESTART`] if the task is to end.
-    pub fn wait_killable<T>(&self, queue: &WaitQueue, mut try_op: impl FnMut() -> Option<T>) -> Result<T> {
+    pub fn wait_killable<T>(&self, queue: &WaitQueue, try_op: impl FnMut() -> Option<T>) -> Result<T> {
+        self.wait_stopped(queue, false, try_op)
+    }
+
+    /// As [`Task::wait_killable`]; with `through_end` it goes on even if the task is to end, as it does where a tracer looks
+    /// at one that ends.
+    pub(crate) fn wait_stopped<T>(
+        &self,
+        queue: &WaitQueue,
+        through_end: bool,
+        mut try_op: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
         if let Some(v) = try_op() {
             return Ok(v);
         }
@@ -366,7 +380,7 @@ impl Task {
             if let Some(v) = try_op() {
                 break Ok(v);
             }
-            if self.work().contains(Work::EXIT) {
+            if self.work().contains(Work::EXIT) && !through_end {
                 break Err(ERESTART);
             }
             if self.work().contains(Work::FREEZE) {

@@ -94,6 +94,8 @@ pub struct ProcessState {
     pub(crate) stopped: usize,
     /// How the leader ended, while other threads live on.
     pub(crate) leader_status: Option<ExitStatus>,
+    /// Who traced the leader when it ended.
+    pub(crate) leader_tracer: Option<Pid>,
     /// A thread that execs and waits for the others to end.
     pub(crate) exec_by: Option<Pid>,
     /// Signals that came by force: init's protection is off.
@@ -162,6 +164,7 @@ impl Process {
                     job_notify: None,
                     stopped: 0,
                     leader_status: None,
+                    leader_tracer: None,
                     exec_by: None,
                     forced: false,
                     did_exec: false,

@@ -8,7 +8,7 @@ use hal::Event;
 use super::{RunState, TaskCx, Work};
 use crate::{
     error::{ERESTART, Result},
-    signal,
+    ptrace, signal,
 };
 
 /// What becomes of a system call that was interrupted ([`ERESTART`]).
@@ -49,7 +49,7 @@ pub fn run_task(mut cx: TaskCx) {
     }
     while !cx.exiting {
         ksync::assert_no_locks_held("guest code");
-        let event = cx.ctx.run();
+        let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.kicked = event == Event::Kicked;
         match event {
             Event::Syscall { nr, args } => syscall(&mut cx, &*dispatch, nr, args),
@@ -82,10 +82,22 @@ pub fn run_task(mut cx: TaskCx) {
 fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
     cx.task.stats.syscalls.fetch_add(1, Ordering::Relaxed);
     cx.restart_deadline = None;
+    let (mut nr, mut args) = (nr, args);
+    let mut entered = false;
     loop {
         cx.regs_final = false;
+        if cx.task.work().contains(Work::TRACED) && !entered {
+            match ptrace::call_enter(cx, nr, args) {
+                ptrace::Entry::Go(n, a) => (nr, args) = (n, a),
+                ptrace::Entry::Skip => return ptrace::call_exit(cx),
+            }
+            if cx.task.work().contains(Work::EXIT) {
+                return;
+            }
+        }
         let result = dispatch.call(cx, nr, args);
         if cx.exiting || cx.regs_final {
+            leave_call(cx);
             return;
         }
         match result {
@@ -95,13 +107,19 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
                     // The call succeeded: the old mask comes back before signals are looked at.
                     signal::restore_saved_mask(cx);
                 }
+                leave_call(cx);
                 return;
             }
             Err(ERESTART) => {
                 // Handles stops, freezes and signals; tells whether a handler frame was pushed.
-                match boundary(cx, Some((nr, dispatch.restart_policy(nr)))) {
+                let policy = dispatch.restart_policy(nr);
+                entered = cx.task.work().contains(Work::TRACED) && !ptrace::interrupted_call(cx, nr, policy);
+                match boundary(cx, Some((nr, policy))) {
                     After::Again => continue,
-                    After::Done => return,
+                    After::Done => {
+                        cx.traced_call = None;
+                        return;
+                    }
                 }
             }
             Err(e) => {
@@ -109,10 +127,20 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
                 if cx.saved_mask.is_some() && !cx.task.work().contains(Work::SIGNAL) {
                     signal::restore_saved_mask(cx);
                 }
+                leave_call(cx);
                 return;
             }
         }
     }
+}
+
+/// A system call is done.
+#[inline]
+fn leave_call(cx: &mut TaskCx) {
+    if cx.task.work().contains(Work::TRACED) && !cx.exiting {
+        ptrace::call_exit(cx);
+    }
+    cx.traced_call = None;
 }
 
 /// What to do after an interrupted system call.
@@ -125,6 +153,7 @@ pub(crate) enum After {
 
 /// The boundary: ends, freezes, stops, delivers. With `call` set, a system call waits to be begun again.
 fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
+    cx.call_given_up = false;
     loop {
         let work = cx.task.work();
         if work.contains(Work::EXIT) {
@@ -133,6 +162,10 @@ fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
         }
         if work.contains(Work::FREEZE) {
             cx.task.machine.freezer.park(&cx.task);
+            continue;
+        }
+        if work.contains(Work::STOP | Work::TRACED) {
+            ptrace::requested_stop(cx);
             continue;
         }
         if work.contains(Work::STOP) {
@@ -148,13 +181,25 @@ fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
         }
         if work.contains(Work::SIGNAL) {
             match signal::deliver(cx, call) {
-                signal::Delivered::Handler => return After::Done,
+                signal::Delivered::Handler => {
+                    if cx.step {
+                        cx.traced_call = None;
+                        ptrace::handler_trap(cx);
+                    }
+                    return After::Done;
+                }
                 signal::Delivered::Nothing | signal::Delivered::Ignored => continue,
             }
         }
         if cx.saved_mask.is_some() && call.is_none() {
             signal::restore_saved_mask(cx);
             continue;
+        }
+        if call.is_some() && cx.call_given_up {
+            if cx.saved_mask.is_some() {
+                signal::restore_saved_mask(cx);
+            }
+            return After::Done;
         }
         return After::Again;
     }

@@ -36,6 +36,8 @@ pub struct Node {
     pub exit_signal: u32,
     /// Real user id at the end or now (for SIGCHLD's si_uid and kill permission of zombies).
     pub uid: u32,
+    /// A tracer that is not the parent is to wait for its end first (ptrace(2)).
+    pub(crate) held: bool,
     /// Updates the parent id that the stub of each thread answers (by thread id).
     pub(super) ppid_hooks: Vec<(Pid, PpidHook)>,
 }
@@ -55,6 +57,10 @@ pub struct Zombie {
 pub struct Relations {
     pub nodes: BTreeMap<Pid, Node>,
     pub tasks: HashMap<Pid, Arc<Task>>,
+    /// Who is traced by a thread of a process: tracing thread and tracee.
+    pub(crate) tracees: BTreeMap<Pid, Vec<(Pid, Pid)>>,
+    /// Ends of tracees that a process has not waited for.
+    pub(crate) trace_ends: BTreeMap<Pid, Vec<crate::ptrace::Ended>>,
     next_pid: Pid,
     pub pid_max: Pid,
     /// Tasks ever created (for /proc/stat `processes`).
@@ -84,6 +90,8 @@ impl Default for TaskTree {
                 Relations {
                     nodes: BTreeMap::new(),
                     tasks: HashMap::new(),
+                    tracees: BTreeMap::new(),
+                    trace_ends: BTreeMap::new(),
                     next_pid: 1,
                     pid_max: PID_MAX_DEFAULT,
                     forks: 0,

@@ -3,7 +3,7 @@
 use abi::{
     errno::ECHILD,
     sched::{__WALL, __WCLONE, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WSTOPPED},
-    signal::{CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, Signal},
+    signal::{CLD_CONTINUED, CLD_DUMPED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, CLD_TRAPPED, Signal},
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     process::{ExitStatus, JobState, Usage},
     tree::{Node, Relations},
 };
-use crate::error::Result;
+use crate::{error::Result, ptrace};
 
 /// Which children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,16 @@ pub struct Report {
     pub uid: u32,
     pub change: Change,
     pub usage: Usage,
+    /// Where it is to be taken away.
+    pub(crate) source: Source,
+}
+
+/// Kinds of reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Child,
+    TraceStop,
+    TraceEnd,
 }
 
 /// A child's change of state.
@@ -37,6 +47,8 @@ pub struct Report {
 pub enum Change {
     Ended(ExitStatus),
     Stopped(u8),
+    /// A tracee's stop: signal, and event above its low byte.
+    Trapped(u32),
     Continued,
 }
 
@@ -46,6 +58,7 @@ impl Change {
         match self {
             Change::Ended(s) => s.wait_status(),
             Change::Stopped(signo) => u32::from(signo) << 8 | 0x7f,
+            Change::Trapped(code) => code << 8 | 0x7f,
             Change::Continued => 0xffff,
         }
     }
@@ -56,6 +69,7 @@ impl Change {
             Change::Ended(ExitStatus::Signal { signo, core: false }) => (CLD_KILLED, i32::from(signo)),
             Change::Ended(ExitStatus::Signal { signo, core: true }) => (CLD_DUMPED, i32::from(signo)),
             Change::Stopped(signo) => (CLD_STOPPED, i32::from(signo)),
+            Change::Trapped(code) => (CLD_TRAPPED, code.cast_signed()),
             Change::Continued => (CLD_CONTINUED, Signal::SIGCONT.raw()),
         }
     }
@@ -67,6 +81,7 @@ pub fn wait(cx: &mut TaskCx, which: Selector, options: u32) -> Result<Option<Rep
     let process = cx.task.process.clone();
     let machine = cx.machine().clone();
     let mut reaped = None;
+    let mut told = None;
     let mut look = || {
         let mut tree = machine.tree.lock();
         match find(&tree, process.pid, which, options) {
@@ -74,7 +89,9 @@ pub fn wait(cx: &mut TaskCx, which: Selector, options: u32) -> Result<Option<Rep
             Ok(None) if options & WNOHANG != 0 => Some(Ok(None)),
             Ok(None) => None,
             Ok(Some(report)) => {
-                if options & WNOWAIT == 0 {
+                if options & WNOWAIT == 0 && report.source != Source::Child {
+                    told = ptrace::consume(&mut tree, process.pid, &report);
+                } else if options & WNOWAIT == 0 {
                     reaped = take(&mut tree, &report, &process);
                 }
                 Some(Ok(Some(report)))
@@ -82,6 +99,9 @@ pub fn wait(cx: &mut TaskCx, which: Selector, options: u32) -> Result<Option<Rep
         }
     };
     let found = cx.task.wait_on(&[&process.child_wait], None, &mut look)?;
+    if let Some(t) = told {
+        t.wake();
+    }
     if let Some(node) = reaped {
         // The pidfd's readers and whoever held the last handle act outside the tree's lock.
         node.process.exit_wait.wake_all(0);
@@ -91,7 +111,10 @@ pub fn wait(cx: &mut TaskCx, which: Selector, options: u32) -> Result<Option<Rep
 
 fn find(tree: &Relations, parent: Pid, which: Selector, options: u32) -> Result<Option<Report>> {
     let me = tree.nodes.get(&parent).ok_or(ECHILD)?;
-    let mut any = false;
+    let (mut any, traced) = ptrace::find(tree, parent, which, options);
+    if traced.is_some() {
+        return Ok(traced);
+    }
     let one;
     let children: &[Pid] = match which {
         Selector::Pid(p) => {
@@ -106,7 +129,7 @@ fn find(tree: &Relations, parent: Pid, which: Selector, options: u32) -> Result<
             continue;
         }
         any = true;
-        if let Some(report) = change_of(node, options) {
+        if let Some(report) = change_of(tree, node, options) {
             return Ok(Some(report));
         }
     }
@@ -123,15 +146,20 @@ fn selects(node: &Node, which: Selector, options: u32) -> bool {
     options & __WALL != 0 || clone_child == (options & __WCLONE != 0)
 }
 
-fn change_of(node: &Node, options: u32) -> Option<Report> {
-    let report = |change, usage| Some(Report { pid: node.process.pid, uid: node.uid, change, usage });
+fn change_of(tree: &Relations, node: &Node, options: u32) -> Option<Report> {
+    let report = |change, usage| {
+        Some(Report { pid: node.process.pid, uid: node.uid, change, usage, source: Source::Child })
+    };
     if let Some(z) = &node.zombie {
-        if options & WEXITED == 0 {
+        if options & WEXITED == 0 || node.held {
             return None;
         }
         let mut usage = z.usage;
         usage += &node.process.state.lock().children_usage;
         return report(Change::Ended(z.status), usage);
+    }
+    if ptrace::by_parent(tree, node.parent, &node.process) {
+        return None;
     }
     let job = node.process.state.lock().job_report?;
     match job {

@@ -14,6 +14,8 @@ bitflags::bitflags! {
         const STOP = 8;
         /// Something changed that the task must look at before running guest code (credentials, tracing).
         const NOTIFY = 16;
+        /// It is traced: its system calls, signals and the like are looked at ([`crate::ptrace`]). Stays set.
+        const TRACED = 32;
         /// What ends a wait.
         const INTERRUPTS = 1 | 2 | 4 | 8;
     }

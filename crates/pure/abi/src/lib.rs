@@ -11,6 +11,7 @@
 //! | [`fs`], [`stat`], [`xattr`] | files, records about them, mounts |
 //! | [`mm`] | mappings |
 //! | [`sched`], [`cap`], [`procinfo`] | tasks, capabilities, records about processes |
+//! | [`ptrace`] | tracing |
 //! | [`time`], [`poll`], [`net`], [`ioctl`] | clocks, readiness, sockets, terminals |
 //! | [`ipc`] | System V IPC, POSIX message queues |
 //! | [`elf`] | auxiliary vector |
@@ -27,6 +28,7 @@ pub mod net;
 pub mod nr;
 pub mod poll;
 pub mod procinfo;
+pub mod ptrace;
 pub mod sched;
 pub mod sigframe;
 pub mod signal;
