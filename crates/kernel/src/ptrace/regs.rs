@@ -104,7 +104,7 @@ pub fn set_regs(cx: &TaskCx, tid: Pid, new: &UserRegs) -> Result<()> {
 /// PTRACE_PEEKUSER: a word of `struct user`. EIO outside of it.
 pub fn user_word(cx: &TaskCx, tid: Pid, at: u64) -> Result<u64> {
     with_stopped(cx, tid, |t| {
-        if at % 8 != 0 || at >= USER_SIZE {
+        if !at.is_multiple_of(8) || at >= USER_SIZE {
             return Err(EIO);
         }
         let i = (at / 8) as usize;
@@ -117,13 +117,13 @@ pub fn user_word(cx: &TaskCx, tid: Pid, at: u64) -> Result<u64> {
 
 /// PTRACE_POKEUSER: a register, or a debug register (EINVAL for a watch that cannot be had).
 pub fn set_user_word(cx: &TaskCx, tid: Pid, at: u64, v: u64) -> Result<()> {
-    if at % 8 == 0 && (USER_DEBUGREG..USER_SIZE).contains(&at) {
+    if at.is_multiple_of(8) && (USER_DEBUGREG..USER_SIZE).contains(&at) {
         let i = ((at - USER_DEBUGREG) / 8) as usize;
         return with_stopped(cx, tid, |t| t.debug.set(i, v));
     }
     let mut r = regs(cx, tid)?;
     let i = (at / 8) as usize;
-    if at % 8 != 0 || i >= USER_REGS {
+    if !at.is_multiple_of(8) || i >= USER_REGS {
         return Err(EIO);
     }
     r[i] = v;

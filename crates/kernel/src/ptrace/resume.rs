@@ -52,7 +52,7 @@ fn wake(cx: &TaskCx, tid: Pid) {
 /// PTRACE_KILL: SIGKILL, if it stands stopped.
 pub fn kill(cx: &TaskCx, tid: Pid) -> Result<()> {
     let task = cx.machine().tree.task(tid).ok_or(ESRCH)?;
-    if !task.tracing.lock().link.as_ref().is_some_and(|l| l.tracer == cx.task.tid()) {
+    if task.tracing.lock().link.as_ref().is_none_or(|l| l.tracer != cx.task.tid()) {
         return Err(ESRCH);
     }
     crate::signal::send_to_process(&task.process, SigInfo::kernel(Signal::SIGKILL));

@@ -13,7 +13,12 @@ fn cache_of(limit: u64) -> (PageCache, MockHost) {
         Parts { alloc: Arc::new(SharedAlloc::new(mem.size())), mem, charge: Arc::new(Charge::new(limit)) };
     let inner =
         Inner { len: 0, chunks: BTreeMap::new(), pages: 0, stored_by_map: false, mappers: Vec::new() };
-    let c = PageCache { parts: Arc::new(parts), filler: None, inner: Mutex::new(locks::PAGE_CACHE, inner) };
+    let c = PageCache {
+        parts: Arc::new(parts),
+        filler: None,
+        inner: Mutex::new(locks::PAGE_CACHE, inner),
+        stores: Default::default(),
+    };
     (c, host)
 }
 
