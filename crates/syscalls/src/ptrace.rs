@@ -183,7 +183,7 @@ fn process_vm(cx: &mut TaskCx, a: Args, write: bool) -> Result<u64> {
     }
     let local = cx.read_iovecs(a.u64(1), a.u64(2))?;
     let remote = cx.read_iovecs(a.u64(3), a.u64(4))?;
-    let task = cx.machine().tree.task(a.i32(0)).ok_or(ESRCH)?;
+    let task = cx.machine().tree.target(a.i32(0))?;
     if !ptrace::may_access(&cx.task, &task, true) {
         return Err(EPERM);
     }

@@ -291,7 +291,7 @@ TEST(process_one_is_out_of_reach)
 	if (!inside)
 		return;
 	/* Process 1 takes only the signals it handles. */
-	if (getpid() != 1) {
+	if (getpid() != 1 && geteuid() == 0) {
 		CHECK_OK(kill(1, SIGKILL));
 		CHECK_OK(kill(1, SIGSTOP));
 		CHECK_OK(kill(1, SIGTERM));

@@ -285,6 +285,9 @@ TEST(suspend_and_resume)
 		if (job == 0) {
 			setpgid(0, 0);
 			signal(SIGTTOU, SIG_DFL);
+			/* Reads before it has the terminal would stop it by SIGTTIN. */
+			while (tcgetpgrp(slave) != getpid())
+				msleep(1);
 			char c;
 			CHECK_EQ(read(slave, &c, 1), 1);
 			_exit(c);

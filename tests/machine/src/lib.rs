@@ -43,8 +43,10 @@ const KNOWN: &str = include_str!("../../known_failures.txt");
 fn known(trial: Trial) -> Trial {
     let name = trial.name().to_string();
     let Some((place, case)) = name.split_once("::").filter(|n| n.0 != "host") else { return trial };
-    let reason =
-        KNOWN.lines().filter(|l| !l.starts_with('#')).find_map(|l| l.strip_prefix(case)?.strip_prefix("  "));
+    let listed = |name: &str| {
+        KNOWN.lines().filter(|l| !l.starts_with('#')).find_map(|l| l.strip_prefix(name)?.strip_prefix("  "))
+    };
+    let reason = listed(case).or_else(|| listed(&name));
     match reason {
         Some(reason) => {
             eprintln!("known failure {place}::{case}: {reason}");

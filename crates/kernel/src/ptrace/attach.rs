@@ -74,7 +74,7 @@ pub fn traceme(cx: &mut TaskCx) -> Result<()> {
 
 fn begin(cx: &TaskCx, tid: Pid, options: u32, seized: bool) -> Result<Arc<Task>> {
     let machine = cx.machine();
-    let task = machine.tree.task(tid).ok_or(ESRCH)?;
+    let task = machine.tree.target(tid)?;
     if task.pid() == cx.task.pid() || !may_access(&cx.task, &task, true) {
         return Err(EPERM);
     }

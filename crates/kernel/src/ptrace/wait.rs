@@ -45,6 +45,10 @@ pub(crate) fn find(tree: &Relations, tracer: Pid, which: Selector, options: u32)
             }
         }
     }
+    for &(_, pid) in tree.trace_leaving.iter().filter(|(t, _)| *t == tracer) {
+        // Its end is about to be told, or waits for its last thread.
+        any |= selects(which, pid, tree.nodes.get(&pid).map_or(0, |n| n.pgid));
+    }
     for (_, tid) in tree.tracees.get(&tracer).into_iter().flatten() {
         let Some(task) = tree.tasks.get(tid) else { continue };
         let pgid = tree.nodes.get(&task.pid()).map_or(0, |n| n.pgid);
@@ -101,6 +105,7 @@ fn release(tree: &mut Relations, pid: Pid) -> Option<Told> {
 
 /// A process that traced ends: what it has not waited for goes to the parents.
 pub(crate) fn release_all(tree: &mut Relations, tracer: Pid, told: &mut Vec<Told>) {
+    tree.trace_leaving.retain(|(t, _)| *t != tracer);
     for e in tree.trace_ends.remove(&tracer).unwrap_or_default() {
         if e.whole {
             told.extend(release(tree, e.tid));
@@ -127,6 +132,7 @@ pub(crate) fn thread_ends(
     }
     if task.is_leader() {
         task.process.state.lock().leader_tracer = Some(link.tracer_pid);
+        tree.trace_leaving.push((link.tracer_pid, tid));
         return None;
     }
     let pgid = tree.nodes.get(&task.pid()).map_or(0, |n| n.pgid);
@@ -148,6 +154,7 @@ fn tell(tree: &mut Relations, tracer: Pid, e: Ended) -> Option<Told> {
 pub(crate) fn process_ends(tree: &mut Relations, pid: Pid) -> Option<Told> {
     let node = tree.nodes.get(&pid)?;
     let tracer = node.process.state.lock().leader_tracer.take()?;
+    tree.trace_leaving.retain(|(_, p)| *p != pid);
     let z = node.zombie.as_ref().filter(|_| tracer != node.parent)?;
     let e = Ended { tid: pid, pgid: node.pgid, uid: node.uid, status: z.status, usage: z.usage, whole: true };
     let told = tell(tree, tracer, e)?;

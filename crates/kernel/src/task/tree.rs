@@ -61,6 +61,8 @@ pub struct Relations {
     pub(crate) tracees: BTreeMap<Pid, Vec<(Pid, Pid)>>,
     /// Ends of tracees that a process has not waited for.
     pub(crate) trace_ends: BTreeMap<Pid, Vec<crate::ptrace::Ended>>,
+    /// Tracers, and those of their tracees that have left while their process's end is still to be told.
+    pub(crate) trace_leaving: Vec<(Pid, Pid)>,
     next_pid: Pid,
     pub pid_max: Pid,
     /// Tasks ever created (for /proc/stat `processes`).
@@ -92,6 +94,7 @@ impl Default for TaskTree {
                     tasks: HashMap::new(),
                     tracees: BTreeMap::new(),
                     trace_ends: BTreeMap::new(),
+                    trace_leaving: Vec::new(),
                     next_pid: 1,
                     pid_max: PID_MAX_DEFAULT,
                     forks: 0,
@@ -112,6 +115,15 @@ impl TaskTree {
     }
     pub fn task(&self, tid: Pid) -> Option<Arc<Task>> {
         self.lock().tasks.get(&tid).cloned()
+    }
+    /// A task to reach into. ESRCH if there is none, EPERM for the kernel's own process 1, which has no thread.
+    pub fn target(&self, tid: Pid) -> crate::error::Result<Arc<Task>> {
+        let tree = self.lock();
+        match (tree.tasks.get(&tid), tree.nodes.get(&tid)) {
+            (Some(task), _) => Ok(task.clone()),
+            (None, Some(node)) if node.process.is_init.load(Ordering::Relaxed) => Err(abi::errno::EPERM),
+            _ => Err(abi::errno::ESRCH),
+        }
     }
     pub fn process(&self, pid: Pid) -> Option<Arc<Process>> {
         self.lock().nodes.get(&pid).map(|n| n.process.clone())
