@@ -282,7 +282,8 @@ impl Thread {
 impl hal::Kicker for Thread {
     fn kick(&self) {
         self.pending.store(true, SeqCst);
-        if self.state().load(SeqCst) & state::KERNEL == 0 {
+        // Asked of what the guest cannot write as well: its state word may lie.
+        if self.state().load(SeqCst) & state::KERNEL == 0 || self.seat.is_in_guest() {
             self.interrupt();
         }
     }

@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Looks that a thread has at least.
 const LOOKS: u32 = 15;
 /// Processor time, in nanoseconds, that its process must have had since the kick: one that gets none is not to blame.
-const ENOUGH: u64 = 500_000_000;
+const ENOUGH: u64 = 50_000_000;
 /// Looks at which it is to blame if it sleeps: a sleeper needs no processor time to react.
 const ASLEEP: u32 = 10;
 /// Looks after which it is to blame in any case.
