@@ -85,9 +85,10 @@ TEST(selecting)
 	CHECK_EQ(select(top, &in, NULL, NULL, &some), 1);
 	CHECK(some.tv_sec == 4 || some.tv_sec == 5);
 	FD_ZERO(&in);
-	FD_SET(100, &in);
-	close(100); /* Whoever started us may have left it open. */
-	CHECK_ERR(select(101, &in, NULL, NULL, &zero), EBADF);
+	/* Below 64: Linux looks only at what the table of descriptors has room for, and that is where it begins. */
+	FD_SET(60, &in);
+	close(60); /* Whoever started us may have left it open. */
+	CHECK_ERR(select(61, &in, NULL, NULL, &zero), EBADF);
 	CHECK_ERR(select(-1, NULL, NULL, NULL, &zero), EINVAL);
 	some.tv_sec = -1;
 	CHECK_ERR(select(0, NULL, NULL, NULL, &some), EINVAL);
