@@ -29,6 +29,8 @@ pub struct Options {
     pub pcap: Option<PathBuf>,
     /// Settings of every new port.
     pub port: Vec<Setting>,
+    /// How long a station is remembered after its last frame.
+    pub age: Duration,
     /// How long to look for the next frame before going to sleep.
     pub busy_poll: Duration,
     /// Say nothing about ports and stations.
@@ -57,6 +59,7 @@ Options:
   -pcap FILE         write every frame that comes in to FILE, in pcap format
   -port-isolation    let the ports reach only the tap device, not each other
   -port KEY=VALUE    setting of every new port: rate=10M loss=0.5% delay=20ms jitter=5ms isolated=on
+  -age SECONDS       forget stations not heard for so long (default 100)
   -busy-poll USEC    look that long for the next frame before sleeping (default 50, 0 is off)
   -quiet             say nothing about ports and stations
   -help, -version
@@ -80,6 +83,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
         manage: None,
         pcap: None,
         port: Vec::new(),
+        age: switchproto::table::AGE,
         busy_poll: Duration::from_micros(50),
         quiet: false,
     };
@@ -111,6 +115,13 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
                 options.busy_poll = Duration::from_micros(
                     usec.ok_or("-busy-poll needs a number of microseconds up to 1000000")?,
                 );
+            }
+            Some("age") => {
+                let text = value("a number of seconds")?;
+                let seconds =
+                    text.to_str().and_then(|t| t.parse().ok()).filter(|s| (1..=1_000_000).contains(s));
+                options.age =
+                    Duration::from_secs(seconds.ok_or("-age needs a number of seconds from 1 to 1000000")?);
             }
             Some("quiet") => options.quiet = true,
             Some("ask") => {

@@ -76,7 +76,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
             capture::Capture::create(path).map_err(|e| format!("cannot write '{}': {e}", path.display()))?,
         ),
     };
-    let mut fabric = fabric::Fabric::new(data, options.hub, capture, seed(), descriptors / 3);
+    let mut fabric = fabric::Fabric::new(data, options.hub, capture, seed(), descriptors / 3, options.age);
     let mut attached = attached(options);
     let mut tap_failure = None;
     if let Some(name) = &options.tap {
