@@ -1,6 +1,5 @@
 //! The COW tools `uml_mkcow` and `uml_moo`, as a library under two thin programs.
 //!
-//! - [`options`]: what each program takes, from which usage texts and shell completions are made.
 //! - [`file`]: host files as [`cow::Store`], locks, names.
 //! - [`output`]: output files that appear whole or not at all.
 //! - [`image`]: reading and writing raw, COW and qcow2 images, holes included.
@@ -15,7 +14,6 @@ pub mod info;
 pub mod inplace;
 pub mod mkcow;
 pub mod moo;
-pub mod options;
 pub mod output;
 pub mod progress;
 pub mod rebase;

@@ -1,7 +1,6 @@
 //! `uml_mkcow`: a new COW file over a backing file.
 
 use crate::file::{HostFile, absolute, path_bytes};
-use crate::options::MKCOW;
 use crate::output::Output;
 use crate::{Failure, Result, fail};
 use cow::header::{ALIGNMENT, MAX_ALIGNMENT};
@@ -10,6 +9,7 @@ use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use usage::programs::MKCOW;
 
 /// Exit status of a wrong command line, as in the original.
 const USAGE: u8 = 2;
@@ -22,6 +22,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
     let mut files: Vec<PathBuf> = Vec::new();
     let usage = |e: lexopt::Error| wrong(e.to_string());
     while let Some(arg) = parser.next().map_err(usage)? {
+        let known = match &arg {
+            Short(letter) => MKCOW.has_short(*letter),
+            Long(word) => MKCOW.has_long(word),
+            Value(_) => true,
+        };
+        if !known {
+            return Err(wrong(arg.unexpected().to_string()));
+        }
         match arg {
             Short('f') | Long("force") => force = true,
             Long("align") => {

@@ -33,6 +33,8 @@ const MAC_B: [u8; 6] = [0xfe, 0xfd, 0, 0, 0, 2];
 /// One end of the measurement: a data socket, and where its frames go.
 struct Port {
     data: UnixDatagram,
+    /// Where frames go, [`Addr::UNNAMED`] when the socket is connected.
+    to: Addr,
     _control: Option<UnixStream>,
 }
 
@@ -47,7 +49,7 @@ fn bound(tag: &str) -> (UnixDatagram, Addr) {
 }
 
 /// Joins the switch at `control` with a version 3 request.
-fn join(control: &Path, tag: &str) -> Port {
+fn join(control: &Path, tag: &str, connected: bool) -> Port {
     let (data, addr) = bound(tag);
     let mut stream = UnixStream::connect(control).expect("connect to the switch");
     let mut request = Vec::new();
@@ -58,8 +60,12 @@ fn join(control: &Path, tag: &str) -> Port {
     stream.write_all(&request).expect("request");
     let mut reply = [0; 110];
     stream.read_exact(&mut reply).expect("reply");
-    connect(&data, &reply);
-    Port { data, _control: Some(stream) }
+    let mut to = Addr::new(&reply).expect("address");
+    if connected {
+        connect(&data, &reply);
+        to = Addr::UNNAMED;
+    }
+    Port { data, to, _control: Some(stream) }
 }
 
 /// Connects, so that poll(2) tells when the other side has room, and no name is looked up for a frame.
@@ -79,7 +85,7 @@ fn frame(size: usize, to: [u8; 6], from: [u8; 6]) -> Vec<u8> {
 /// Frames offered and arrived, per second.
 fn measure(a: &Port, b: &Port, size: usize, time: Duration) -> (f64, f64) {
     let hello = frame(64, [0xff; 6], MAC_B);
-    send_batch(b.data.as_fd(), &[(&hello, &Addr::UNNAMED)]).expect("announce b");
+    send_batch(b.data.as_fd(), &[(&hello, &b.to)]).expect("announce b");
     std::thread::sleep(Duration::from_millis(100));
     let stop = Arc::new(AtomicBool::new(false));
     let data = b.data.try_clone().expect("clone");
@@ -103,15 +109,19 @@ fn measure(a: &Port, b: &Port, size: usize, time: Duration) -> (f64, f64) {
         got
     });
     let payload = frame(size, MAC_B, MAC_A);
-    let batch: Vec<(&[u8], &Addr)> = (0..BATCH).map(|_| (&payload[..], &Addr::UNNAMED)).collect();
+    let batch: Vec<(&[u8], &Addr)> = (0..BATCH).map(|_| (&payload[..], &a.to)).collect();
     let start = Instant::now();
     let mut sent = 0u64;
     while start.elapsed() < time {
         match send_batch(a.data.as_fd(), &batch) {
             Ok(n) => sent += n as u64,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-                let _ = poll(&mut [PollFd::new(&a.data, PollFlags::OUT)], Some(&wait));
+                if a.to.as_bytes().is_empty() {
+                    let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+                    let _ = poll(&mut [PollFd::new(&a.data, PollFlags::OUT)], Some(&wait));
+                } else {
+                    rustix::thread::sched_yield();
+                }
             }
             Err(e) => panic!("send: {e}"),
         }
@@ -157,11 +167,11 @@ fn processor_time(pid: u32) -> f64 {
     ticks / rustix::param::clock_ticks_per_second() as f64
 }
 
-fn run(program: &Path, size: usize, time: Duration, tag: &str) -> Speed {
+fn run(program: &Path, size: usize, time: Duration, tag: &str, connected: bool) -> Speed {
     let control = std::env::temp_dir().join(format!("uml-switch-bench-{}.ctl", std::process::id()));
     let mut child = spawn(program, &control);
-    let a = join(&control, &format!("a{tag}"));
-    let b = join(&control, &format!("b{tag}"));
+    let a = join(&control, &format!("a{tag}"), connected);
+    let b = join(&control, &format!("b{tag}"), connected);
     let before = processor_time(child.id());
     let start = Instant::now();
     let (sent, got) = measure(&a, &b, size, time);
@@ -178,8 +188,8 @@ fn direct(size: usize, time: Duration, round: usize) -> f64 {
     let (b, b_addr) = bound(&format!("db{round}"));
     connect(&a, b_addr.as_bytes());
     connect(&b, a_addr.as_bytes());
-    let a = Port { data: a, _control: None };
-    let b = Port { data: b, _control: None };
+    let a = Port { data: a, to: Addr::UNNAMED, _control: None };
+    let b = Port { data: b, to: Addr::UNNAMED, _control: None };
     measure(&a, &b, size, time).1
 }
 
@@ -191,6 +201,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn main() {
     let mut seconds = 0.7;
     let mut rounds = 9;
+    let mut connected = true;
     let mut original = PathBuf::from("/usr/bin/uml_switch");
     let mut ours = PathBuf::from(env!("CARGO_BIN_EXE_uml_switch"));
     let mut sizes = vec![1514, 64];
@@ -203,6 +214,7 @@ fn main() {
             "--original" => original = value().into(),
             "--ours" => ours = value().into(),
             "--size" => sizes = vec![value().parse().expect("size")],
+            "--unconnected" => connected = false,
             "--bench" => {}
             other => panic!("unknown argument {other}"),
         }
@@ -218,7 +230,8 @@ fn main() {
         for round in 0..rounds {
             let one = |which: bool| {
                 let (program, tag) = if which { (&original, "old") } else { (&ours, "new") };
-                (!which || have_original).then(|| run(program, size, time, &format!("{tag}{round}")))
+                (!which || have_original)
+                    .then(|| run(program, size, time, &format!("{tag}{round}"), connected))
             };
             let first = round % 2 == 1;
             let (x, y) = (one(first), one(!first));

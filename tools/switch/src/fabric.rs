@@ -85,6 +85,7 @@ pub struct Fabric {
     /// A port that could not take a frame since this was last cleared.
     held_for: Option<u32>,
     dead: Vec<u64>,
+    asks: Vec<u32>,
     random: u64,
     lines_left: u32,
     own_count: usize,
@@ -119,6 +120,7 @@ impl Fabric {
             pending: Vec::new(),
             held_for: None,
             dead: Vec::new(),
+            asks: Vec::new(),
             random: seed | 1,
             lines_left: STATION_LINES,
             own_count: 0,
@@ -149,7 +151,7 @@ impl Fabric {
         }
         self.order += 1;
         let (socket, reply) = sockets::own_data(addr, self.order).ok()?;
-        Some((Own { socket, client: addr.clone(), connected: true }, reply))
+        Some((Own { socket, client: addr.clone(), asked: false, connected: true }, reply))
     }
 
     /// Makes a client a port: its data address, its control connection, and the socket to it if it has one.
@@ -234,6 +236,11 @@ impl Fabric {
     /// Control connections of clients found dead since the last call.
     pub fn take_dead(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.dead)
+    }
+
+    /// Ports for which [`Own::asked`] has changed since the last call.
+    pub fn take_asks(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.asks)
     }
 
     /// Reads what waits at a port's own socket and carries it. Returns how many datagrams came.

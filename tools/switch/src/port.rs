@@ -17,6 +17,9 @@ pub const RETRY_MIN: Duration = Duration::from_micros(10);
 /// See [`RETRY_MIN`].
 pub const RETRY_MAX: Duration = Duration::from_millis(10);
 
+/// From this time between two tries on, the kernel is asked to tell when there is room.
+pub const ASK_AFTER: Duration = Duration::from_micros(40);
+
 /// A client that takes nothing for so long loses its backlog.
 pub const STUCK: Duration = Duration::from_secs(1);
 
@@ -72,6 +75,8 @@ pub struct Own {
     pub socket: UnixDatagram,
     /// The client's address.
     pub client: SockAddr,
+    /// Whether the kernel is to tell when the client has room.
+    pub asked: bool,
     /// Whether it is connected still: the end of the client's socket ends that.
     pub connected: bool,
 }
@@ -100,6 +105,8 @@ pub struct Port {
     pub line: Line,
     /// What waits because the client's queue is full.
     pub backlog: VecDeque<Rc<[u8]>>,
+    /// Whether a timer runs for the next try.
+    pub timer: bool,
     /// Time to the next try.
     pub retry: Duration,
     /// The socket to the client; without one its frames go through the data socket all such ports share.
@@ -125,6 +132,7 @@ impl Port {
             isolated: false,
             line: Line::default(),
             backlog: VecDeque::new(),
+            timer: false,
             retry: RETRY_MIN,
             own: None,
             waits: None,

@@ -20,6 +20,7 @@ use switchproto::{Progress, Request, SockAddr, Version};
 use crate::fabric::{FRAME_MAX, Fabric};
 use crate::log::Log;
 use crate::manage::Session;
+use crate::port::ASK_AFTER;
 
 /// Rounds on the fast way between two looks at everything else.
 const ROUNDS: u32 = 16;
@@ -165,13 +166,12 @@ impl Server {
         loop {
             let now = self.now();
             let waiting = ready.iter().any(|&port| !self.fabric.is_paused(port, now));
-            let busy = self.is_busy(last_frame, now);
-            let sleep = if busy || waiting {
-                Duration::ZERO
-            } else {
-                let timer = self.fabric.next_timer().unwrap_or(Duration::MAX);
-                timer.min(swept + SWEEP).saturating_sub(now)
-            };
+            let next = self.fabric.next_timer().unwrap_or(Duration::MAX);
+            // No sleep is short enough to try again in a few microseconds.
+            let soon = next.saturating_sub(now) <= ASK_AFTER && now >= self.sleep_until;
+            let busy = soon || self.is_busy(last_frame, now);
+            let sleep =
+                if busy || waiting { Duration::ZERO } else { next.min(swept + SWEEP).saturating_sub(now) };
             let timeout = Timespec {
                 tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: sleep.subsec_nanos().into(),
@@ -200,8 +200,14 @@ impl Server {
                         }
                     }
                     token if token & OWN != 0 => {
-                        if !ready.contains(&(token as u32)) {
-                            ready.push(token as u32);
+                        let number = token as u32;
+                        if flags.contains(EventFlags::OUT) {
+                            self.fabric.try_again(number, now);
+                        }
+                        if flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP)
+                            && !ready.contains(&number)
+                        {
+                            ready.push(number);
                         }
                     }
                     id => self.serve(id, flags),
@@ -218,6 +224,9 @@ impl Server {
             }
             let now = self.now();
             self.fabric.run_timers(now);
+            for number in self.fabric.take_asks() {
+                self.watch_room(number);
+            }
             for id in self.fabric.take_dead() {
                 self.log.say("Nobody at a client's address, closing its port");
                 self.close(id);
@@ -226,6 +235,17 @@ impl Server {
                 swept = now;
                 self.sweep(now);
             }
+        }
+    }
+
+    /// Has the kernel tell when a client has room, or no longer.
+    fn watch_room(&mut self, number: u32) {
+        if let Some(own) = self.fabric.port(number).and_then(|port| port.own.as_ref()) {
+            let out = if own.asked { EventFlags::OUT } else { EventFlags::empty() };
+            let flags = EventFlags::IN | EventFlags::ET | out;
+            let token = EventData::new_u64(OWN | u64::from(number));
+            // Timers try again anyway.
+            let _ = epoll::modify(&self.epoll, &own.socket, token, flags);
         }
     }
 

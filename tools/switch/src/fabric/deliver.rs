@@ -10,7 +10,7 @@ use host_linux::dgram::{Addr, BATCH, send_batch};
 use switchproto::shape::Fate;
 
 use super::{Fabric, Timer};
-use crate::port::{BACKLOG_MAX, Link, Port, REFUSED, RETRY_MAX, RETRY_MIN, STUCK};
+use crate::port::{ASK_AFTER, BACKLOG_MAX, Link, Port, REFUSED, RETRY_MAX, RETRY_MIN, STUCK};
 use crate::sockets;
 
 /// Bytes of frames held back in all, in backlogs and on slow lines.
@@ -175,15 +175,32 @@ impl Fabric {
             port.retry = RETRY_MIN;
             port.stuck = None;
             port.slow = false;
-            let serial = port.serial;
-            self.schedule(now + RETRY_MIN, number, serial, None);
+            if !std::mem::replace(&mut port.timer, true) {
+                let serial = port.serial;
+                self.schedule(now + RETRY_MIN, number, serial, None);
+            }
         }
     }
 
-    /// Tries to deliver a port's backlog.
+    /// Tries to deliver a port's backlog, and sees that it is tried again if need be.
     fn retry(&mut self, number: u32, now: Duration) {
+        self.try_again(number, now);
+        if let Some(Some(port)) = self.ports.get_mut(number as usize)
+            && port.is_blocked()
+        {
+            port.timer = true;
+            let (at, serial) = (now + port.retry, port.serial);
+            self.schedule(at, number, serial, None);
+        }
+    }
+
+    /// Tries to deliver a port's backlog: when its time has come, or the kernel says that there is room.
+    pub fn try_again(&mut self, number: u32, now: Duration) {
         let Some(Some(port)) = self.ports.get_mut(number as usize) else { return };
         let Link::Client { addr, .. } = &port.link else { return };
+        if !port.is_blocked() {
+            return;
+        }
         let mut batch: [(&[u8], &Addr); BATCH] = [(&[], addr); BATCH];
         let count = port.backlog.len().min(BATCH);
         for (slot, frame) in batch.iter_mut().zip(&port.backlog) {
@@ -220,11 +237,14 @@ impl Fabric {
                 }
             }
         }
-        if let Some(Some(port)) = self.ports.get(number as usize)
-            && port.is_blocked()
-        {
-            let (at, serial) = (now + port.retry, port.serial);
-            self.schedule(at, number, serial, None);
+        if let Some(Some(port)) = self.ports.get_mut(number as usize) {
+            let ask = port.is_blocked() && port.retry >= ASK_AFTER;
+            if let Some(own) = &mut port.own
+                && own.asked != ask
+            {
+                own.asked = ask;
+                self.asks.push(number);
+            }
         }
     }
 
@@ -263,7 +283,12 @@ impl Fabric {
             let live = self.port(timer.port).filter(|port| port.serial == timer.serial);
             match (live, timer.frame) {
                 (None, _) => {}
-                (Some(_), None) => self.retry(timer.port, now),
+                (Some(_), None) => {
+                    if let Some(Some(port)) = self.ports.get_mut(timer.port as usize) {
+                        port.timer = false;
+                    }
+                    self.retry(timer.port, now);
+                }
                 (Some(port), Some(frame)) if port.is_blocked() => self.hold(timer.port, &frame, now),
                 (Some(_), Some(frame)) => {
                     self.pending.push((0, timer.port));
