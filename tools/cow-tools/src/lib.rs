@@ -1,5 +1,6 @@
 //! The COW tools `uml_mkcow` and `uml_moo`, as a library under two thin programs.
 //!
+//! - [`disk`]: a COW file as the disk of a machine: UML's rules of finding, checking and locking.
 //! - [`file`]: host files as [`cow::Store`], locks, names.
 //! - [`output`]: output files that appear whole or not at all.
 //! - [`image`]: reading and writing raw, COW and qcow2 images, holes included.
@@ -8,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod file;
 pub mod image;
 pub mod info;
