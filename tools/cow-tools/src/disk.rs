@@ -64,8 +64,8 @@ pub fn open(cow: &Path, backing: Option<&Path>, access: Access, locking: Locking
     if locking == Locking::Locked {
         base.lock_or_fail(false)?;
     }
-    let failure = device_failure(cow, &base.path().to_path_buf());
-    Device::open_unchecked(file, base, header, access).map_err(failure)
+    let base_path = base.path().to_path_buf();
+    Device::open_unchecked(file, base, header, access).map_err(device_failure(cow, &base_path))
 }
 
 /// Opens as wished, or only for reading where writing is not allowed.

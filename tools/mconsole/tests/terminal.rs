@@ -132,7 +132,7 @@ fn the_arrow_brings_back_what_was_typed() {
     terminal.line("quit", "");
     // The next session knows it, too; a line may be changed before it is sent.
     let mut terminal = Terminal::start(&server, &["box"]);
-    terminal.press(&[UP, UP, "\x7f\x7f", "ion", ENTER]);
+    terminal.press(&[UP, UP, "\x7f\x7f", "on", ENTER]);
     terminal.expect("OK Linux box");
     assert_eq!(seen(&server)[4..], ["version"]);
 }

@@ -24,7 +24,7 @@ use switchproto::table::{Learned, MacTable};
 
 use crate::capture::Capture;
 use crate::log::Log;
-use crate::port::{Link, Own, PAUSE_MAX, Port, Wait};
+use crate::port::{Link, Own, PAUSE_MAX, PAUSE_NOT, Port, Wait};
 use crate::sockets;
 
 /// Longest frame carried: jumbo frames with a VLAN tag. Longer ones are dropped.
@@ -50,6 +50,8 @@ pub struct Stats {
     pub long: u64,
     /// Frames for a station behind the port they came from.
     pub local: u64,
+    /// Times a client was not listened to because it had overrun another.
+    pub pauses: u64,
     /// Control connections closed for what they sent.
     pub bad_requests: u64,
 }
@@ -250,18 +252,22 @@ impl Fabric {
         let Some(own) = &port.own else { return 0 };
         // The socket hears its peer alone, as long as it has one.
         let strict = !own.connected;
-        let got =
-            if strict { batch.recv(own.socket.as_fd()) } else { batch.recv_from_peer(own.socket.as_fd()) };
+        let socket = own.socket.as_fd();
+        let mut recv = || if strict { batch.recv(socket) } else { batch.recv_from_peer(socket) };
+        // An error of the peer's is told once, and says nothing about what waits.
+        let got = recv().or_else(|e| if e.kind() == io::ErrorKind::WouldBlock { Err(e) } else { recv() });
         if got.is_err() {
             return 0;
         }
         self.held_for = None;
         let got = self.carry(batch, Some(number), strict, now, log);
         if let Some(other) = self.held_for
-            && let Some(serial) = self.port(other).filter(|port| !port.slow).map(|port| port.serial)
+            && let Some(serial) =
+                self.port(other).filter(|port| now >= port.slow_until).map(|port| port.serial)
             && let Some(Some(port)) = self.ports.get_mut(number as usize)
         {
             port.waits = Some(Wait { number: other, serial, since: now });
+            self.stats.pauses += 1;
         }
         got
     }
@@ -271,10 +277,10 @@ impl Fabric {
         let Some(wait) = self.port(number).and_then(|port| port.waits) else { return false };
         let other = self.ports.get_mut(wait.number as usize).and_then(Option::as_mut);
         if let Some(other) = other.filter(|other| other.serial == wait.serial && other.is_blocked()) {
-            if now.saturating_sub(wait.since) < PAUSE_MAX && !other.slow {
+            if now.saturating_sub(wait.since) < PAUSE_MAX && now >= other.slow_until {
                 return true;
             }
-            other.slow = true;
+            other.slow_until = other.slow_until.max(now + PAUSE_NOT);
         }
         if let Some(Some(port)) = self.ports.get_mut(number as usize) {
             port.waits = None;

@@ -17,6 +17,9 @@ pub const RETRY_MIN: Duration = Duration::from_micros(10);
 /// See [`RETRY_MIN`].
 pub const RETRY_MAX: Duration = Duration::from_millis(10);
 
+/// Tries before the time between them grows: who is awake makes room within that.
+pub const RETRY_SOON: u32 = 8;
+
 /// From this time between two tries on, the kernel is asked to tell when there is room.
 pub const ASK_AFTER: Duration = Duration::from_micros(40);
 
@@ -27,7 +30,10 @@ pub const STUCK: Duration = Duration::from_secs(1);
 pub const REFUSED: Duration = Duration::from_secs(5);
 
 /// Longest time a client is not listened to because another, for whom it has frames, does not take its own.
-pub const PAUSE_MAX: Duration = Duration::from_millis(5);
+pub const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// Nobody waits for a client that did not take its frames in that time for so long.
+pub const PAUSE_NOT: Duration = Duration::from_millis(200);
 
 /// What a port counts. "In" is what the switch got from the client.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,14 +113,16 @@ pub struct Port {
     pub backlog: VecDeque<Rc<[u8]>>,
     /// Whether a timer runs for the next try.
     pub timer: bool,
+    /// Tries since the client last took a frame.
+    pub tries: u32,
     /// Time to the next try.
     pub retry: Duration,
     /// The socket to the client; without one its frames go through the data socket all such ports share.
     pub own: Option<Own>,
     /// The port whose backlog has to go before this one's client is listened to again.
     pub waits: Option<Wait>,
-    /// Nobody waits for this port until its backlog has gone: it has had its time.
-    pub slow: bool,
+    /// Until then nobody waits for this port: it has had its time.
+    pub slow_until: Duration,
     /// Since when the backlog does not move.
     pub stuck: Option<Duration>,
     /// Since when nobody is at the client's address.
@@ -133,10 +141,11 @@ impl Port {
             line: Line::default(),
             backlog: VecDeque::new(),
             timer: false,
+            tries: 0,
             retry: RETRY_MIN,
             own: None,
             waits: None,
-            slow: false,
+            slow_until: Duration::ZERO,
             stuck: None,
             refused: None,
             counters: Counters::default(),

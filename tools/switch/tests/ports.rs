@@ -79,7 +79,7 @@ fn number(client: &Client) -> Option<u32> {
 }
 
 #[test]
-fn who_sends_too_fast_is_slowed_down_and_loses_nothing() {
+fn who_sends_too_fast_is_slowed_down() {
     const COUNT: u32 = 20_000;
     // A receiver that connects, and one that does not, whose queue holds a few frames only.
     for connects in [true, false] {
@@ -102,14 +102,20 @@ fn who_sends_too_fast_is_slowed_down_and_loses_nothing() {
             }
             a
         });
-        for n in 0..COUNT {
-            assert_eq!(number(&b), Some(n), "connects: {connects}; {}", switch.ask("stats"));
-            if n % 1000 == 0 {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        let (mut got, mut last) = (0u32, None);
+        while last != Some(COUNT - 1) {
+            let Some(n) = number(&b) else { break };
+            assert!(last.is_none_or(|last| n > last), "{n} after {last:?}");
+            (got, last) = (got + 1, Some(n));
         }
         drop(sender.join().expect("sender"));
-        assert_eq!(switch.counter("drop_full"), 0);
+        // Few fit a queue of the host's, so that it must have been full.
+        assert!(connects || switch.counter("pauses") > 0);
+        // A receiver that gets no processor for long is not waited for, but that is the exception.
+        let lost = switch.counter("drop_full");
+        println!("connects: {connects}; {lost} of {COUNT} frames lost, {} pauses", switch.counter("pauses"));
+        assert_eq!(u64::from(COUNT - got), lost);
+        assert!(got > COUNT / 2, "{lost} lost");
     }
 }
 

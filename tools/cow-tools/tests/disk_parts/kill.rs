@@ -77,7 +77,8 @@ pub fn each_sector_is_old_or_new() {
             let seed = 1000 * u64::from(alignment == "1M") + round + 2;
             let mut child = start(&["write", dir.path("cow").to_str().expect("text"), &seed.to_string()]);
             let told = child.stdout.take().expect("pipe");
-            let lines = std::thread::spawn(move || BufReader::new(told).lines().map_while(Result::ok).collect());
+            let lines =
+                std::thread::spawn(move || BufReader::new(told).lines().map_while(Result::ok).collect());
             std::thread::sleep(Duration::from_micros(3000 + random.below(25_000)));
             child.kill().expect("kill");
             assert_eq!(child.wait().expect("wait").signal(), Some(9), "it ended by itself");

@@ -10,7 +10,7 @@ use host_linux::dgram::{Addr, BATCH, send_batch};
 use switchproto::shape::Fate;
 
 use super::{Fabric, Timer};
-use crate::port::{ASK_AFTER, BACKLOG_MAX, Link, Port, REFUSED, RETRY_MAX, RETRY_MIN, STUCK};
+use crate::port::{ASK_AFTER, BACKLOG_MAX, Link, Port, REFUSED, RETRY_MAX, RETRY_MIN, RETRY_SOON, STUCK};
 use crate::sockets;
 
 /// Bytes of frames held back in all, in backlogs and on slow lines.
@@ -173,8 +173,8 @@ impl Fabric {
         self.held += frame.len();
         if first {
             port.retry = RETRY_MIN;
+            port.tries = 0;
             port.stuck = None;
-            port.slow = false;
             if !std::mem::replace(&mut port.timer, true) {
                 let serial = port.serial;
                 self.schedule(now + RETRY_MIN, number, serial, None);
@@ -219,11 +219,15 @@ impl Fabric {
                     port.counters.out_bytes += frame.len() as u64;
                 }
                 port.retry = RETRY_MIN;
+                port.tries = 0;
                 port.stuck = None;
                 port.refused = None;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                port.retry = (port.retry * 2).min(RETRY_MAX);
+                port.tries += 1;
+                if port.tries > RETRY_SOON {
+                    port.retry = (port.retry * 2).min(RETRY_MAX);
+                }
                 let since = *port.stuck.get_or_insert(now);
                 if now.saturating_sub(since) > STUCK {
                     port.counters.full += port.backlog.len() as u64;
