@@ -15,6 +15,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 
+use disk_parts::{kill, locks};
 use libtest_mimic::{Arguments, Trial};
 
 /// Environment variable with the part a process plays: `write`, `hold` or `try`, the COW file, and what the part needs.
@@ -24,9 +25,9 @@ fn main() -> ExitCode {
     if let Ok(role) = std::env::var(ROLE) {
         let words: Vec<&str> = role.split('\n').collect();
         match words[..] {
-            ["write", cow, seed] => disk_parts::kill::write(Path::new(cow), seed.parse().expect("seed")),
-            ["hold", file, how] => disk_parts::locks::hold(Path::new(file), how),
-            ["try", cow] => disk_parts::locks::attempt_to_write(Path::new(cow)),
+            ["write", cow, seed] => kill::write(Path::new(cow), seed.parse().expect("seed")),
+            ["hold", file, how] => locks::hold(Path::new(file), how),
+            ["try", cow] => locks::attempt_to_write(Path::new(cow)),
             _ => panic!("{role}"),
         }
         return ExitCode::SUCCESS;
@@ -37,7 +38,6 @@ fn main() -> ExitCode {
             Ok(())
         })
     };
-    use disk_parts::{kill, locks};
     let trials = vec![
         test("kill_minus_nine_leaves_each_sector_old_or_new", kill::each_sector_is_old_or_new),
         test("there_is_one_writer_or_any_number_of_readers", locks::one_writer_or_many_readers),

@@ -43,7 +43,7 @@ uml_mkcow usage:
             None,
             Some("align"),
             ("BYTES", Value::Word(&["4K", "64K", "1M"])),
-            "align bitmap and data; 4K without it, 1M is faster on the host",
+            "align bitmap and data; without it 1M, below 16 MiB 4K (as the original always)",
         ),
         HELP,
         VERSION,

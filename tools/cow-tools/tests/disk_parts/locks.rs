@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Stdio};
 
 use cow::Access::{ReadOnly, ReadWrite};
 use cow_tools::disk::{Locking, open};
@@ -147,9 +147,13 @@ pub fn one_process_does_not_exclude_itself() {
     // Closing any descriptor of a file ends the process's locks on it; looking at names must not do so.
     let disk = open(&dir.path("a"), None, ReadWrite, Locking::Locked).expect("again");
     let _other = open(&dir.path("b"), Some(&dir.path("./base")), ReadWrite, Locking::Locked).expect("other");
-    let holder =
-        start(&["hold", dir.path("base").to_str().expect("text"), "raw"]).wait_with_output().expect("wait");
-    assert!(!holder.status.success(), "the backing file could be locked to be written");
+    let program = std::env::current_exe().expect("this program");
+    let run = part(&program, &["hold", dir.path("base").to_str().expect("text"), "raw"])
+        .stderr(Stdio::piped())
+        .output();
+    let run = run.expect("run");
+    assert!(!run.status.success(), "the backing file could be locked to be written");
+    assert!(String::from_utf8_lossy(&run.stderr).contains("is in use by process"), "{run:?}");
     drop(disk);
 }
 
