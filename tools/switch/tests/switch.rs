@@ -357,3 +357,47 @@ fn a_tap_device_is_a_port() {
         std::fs::read_to_string(&statistics).is_ok_and(|n| n.trim().parse::<u64>().unwrap_or(0) > 0)
     });
 }
+
+#[test]
+fn a_tap_made_ready_needs_no_privilege() {
+    use std::os::unix::fs::PermissionsExt;
+    // As root a user is played, in namespaces with a clone device that users may open, as hosts have it.
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let open_to_all = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), open_to_all).expect("mode");
+    std::fs::copy(OURS, dir.path().join("uml_switch")).expect("copy");
+    let script = "rm -f tun && mknod tun c 10 200 && chmod 666 tun && : <> tun && mount --bind tun /dev/net/tun || exit 77
+        ip tuntap add dev tapu mode tap user 65534 || exit 77
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups ./uml_switch -unix ctl -mgmt mgmt -tap $TAP";
+    for (tap, good) in [("tapu", true), ("other", false)] {
+        let err = std::fs::File::create(dir.path().join("err")).expect("err");
+        let mut child = Command::new("unshare")
+            .args(["-m", "-n", "sh", "-c", script])
+            .env("TAP", tap)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(err)
+            .spawn()
+            .expect("start");
+        let mut ended = false;
+        wait_for("the switch", || {
+            ended = child.try_wait().expect("wait").is_some();
+            ended || UnixStream::connect(dir.path().join("mgmt")).is_ok()
+        });
+        let words = || std::fs::read_to_string(dir.path().join("err")).expect("err");
+        if ended {
+            assert!(!words().contains("uml_switch"), "{}", words());
+            println!("skipped: needs root, namespaces and /dev/net/tun ({})", words().trim());
+            return;
+        }
+        let ports =
+            Command::new(OURS).arg("-ask").arg(dir.path().join("mgmt")).arg("ports").output().expect("ask");
+        assert_eq!(String::from_utf8_lossy(&ports.stdout).starts_with("port 1 tap "), good, "{ports:?}");
+        if !good {
+            wait_for("the word", || words().contains("cannot attach the tap device 'other'"));
+        }
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    }
+}
