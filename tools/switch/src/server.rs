@@ -168,7 +168,7 @@ impl Server {
             let waiting = ready.iter().any(|&port| !self.fabric.is_paused(port, now));
             let next = self.fabric.next_timer().unwrap_or(Duration::MAX);
             // No sleep is short enough to try again in a few microseconds.
-            let soon = next.saturating_sub(now) <= ASK_AFTER && now >= self.sleep_until;
+            let soon = next.saturating_sub(now) <= ASK_AFTER.min(self.busy_poll) && now >= self.sleep_until;
             let busy = soon || self.is_busy(last_frame, now);
             let sleep =
                 if busy || waiting { Duration::ZERO } else { next.min(swept + SWEEP).saturating_sub(now) };
