@@ -80,7 +80,7 @@ impl Terminal {
                 self.text.drain(..at + wanted.len());
                 return;
             }
-            let left = Duration::from_secs(10).saturating_sub(start.elapsed());
+            let left = Duration::from_secs(30).saturating_sub(start.elapsed());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.text += &String::from_utf8_lossy(&bytes),
                 Err(e) => panic!("no '{wanted}' ({e}) in {:?}", self.text),
@@ -101,7 +101,7 @@ impl Terminal {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 return status;
             }
-            assert!(start.elapsed() < Duration::from_secs(10), "it does not end: {:?}", self.text);
+            assert!(start.elapsed() < Duration::from_secs(30), "it does not end: {:?}", self.text);
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -15,14 +15,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 #[test]
 fn a_silent_station_is_forgotten_and_its_frames_are_flooded() {
-    let switch = Switch::ours(&["-age", "1"]);
+    let switch = Switch::ours(&["-age", "2"]);
     let [a, b, c] = [1, 2, 3].map(|_| Client::join(&switch.control(), 3));
     let (hello, answer) = (frame(ALL, mac(1), 1), frame(mac(1), mac(2), 2));
     a.send(&hello);
     assert!(b.recv().is_some() && c.recv().is_some());
     // As long as it talks it is known: for longer than a silent one would be.
     let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(1600) {
+    while start.elapsed() < Duration::from_millis(2600) {
         a.send(&hello);
         assert!(b.recv().is_some() && c.recv().is_some());
         b.send(&answer);
@@ -31,8 +31,8 @@ fn a_silent_station_is_forgotten_and_its_frames_are_flooded() {
     }
     assert!(c.is_silent(), "a known station's frames go to it alone");
     assert!(switch.ask("macs").contains("fe:fd:00:00:00:01 port 1 "));
-    // Only others talk for a second.
-    std::thread::sleep(Duration::from_millis(1300));
+    // Only others talk for longer than that.
+    std::thread::sleep(Duration::from_millis(2300));
     b.send(&answer);
     assert_eq!(a.recv().as_ref(), Some(&answer));
     assert_eq!(c.recv().as_ref(), Some(&answer), "the station has not aged");
@@ -115,7 +115,6 @@ fn who_sends_too_fast_is_slowed_down() {
         let lost = switch.counter("drop_full");
         println!("connects: {connects}; {lost} of {COUNT} frames lost, {} pauses", switch.counter("pauses"));
         assert_eq!(u64::from(COUNT - got), lost);
-        assert!(got > COUNT / 2, "{lost} lost");
     }
 }
 
@@ -129,17 +128,19 @@ fn who_reads_nothing_costs_others_a_moment_only() {
     }
     wait_for("the stations", || switch.counter("stations") == 2);
     let start = Instant::now();
-    for n in 0..3000 {
-        for to in [mac(9), mac(2)] {
+    for n in 0..300 {
+        for to in [mac(9); 10].into_iter().chain([mac(2)]) {
             while a.data.send(&numbered(to, n)).is_err() {
                 assert!(wait(&a, PollFlags::OUT), "no room; {}", switch.ask("stats"));
             }
         }
         // Past what the others flooded while they were not known.
-        while number(&b) != Some(n) {}
+        while number(&b).expect("a frame") != n {}
     }
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert!(switch.counter("drop_full") > 1000);
+    // A pause of 20 milliseconds, then none for ten times as long.
+    let (pauses, time) = (switch.counter("pauses"), start.elapsed());
+    assert!(u128::from(pauses) <= time.as_millis() / 200 + 2, "{pauses} pauses in {time:?}");
 }
 
 #[test]

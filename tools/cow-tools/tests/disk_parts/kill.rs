@@ -38,6 +38,7 @@ fn content(sector: u64, generation: u64) -> Vec<u8> {
 pub fn write(cow: &Path, seed: u64) {
     let mut random = Random(seed);
     let mut device = open(cow, None, Access::ReadWrite, Locking::Locked).expect("open");
+    tell("open");
     for n in 1.. {
         let generation = seed << 32 | n;
         let first = random.below(SECTORS);
@@ -76,10 +77,12 @@ pub fn each_sector_is_old_or_new() {
         for round in 0..KILLS / 2 {
             let seed = 1000 * u64::from(alignment == "1M") + round + 2;
             let mut child = start(&["write", dir.path("cow").to_str().expect("text"), &seed.to_string()]);
-            let told = child.stdout.take().expect("pipe");
-            let lines =
-                std::thread::spawn(move || BufReader::new(told).lines().map_while(Result::ok).collect());
-            std::thread::sleep(Duration::from_micros(3000 + random.below(25_000)));
+            let mut told = BufReader::new(child.stdout.take().expect("pipe"));
+            let mut line = String::new();
+            told.read_line(&mut line).expect("read");
+            assert_eq!(line, "open\n");
+            let lines = std::thread::spawn(move || told.lines().map_while(Result::ok).collect());
+            std::thread::sleep(Duration::from_micros(random.below(25_000)));
             child.kill().expect("kill");
             assert_eq!(child.wait().expect("wait").signal(), Some(9), "it ended by itself");
             // What it had told by then: it tells before it does anything.

@@ -82,7 +82,7 @@ impl Drop for Switch {
 pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited too long for {what}");
+        assert!(start.elapsed() < Duration::from_secs(30), "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -109,7 +109,7 @@ pub fn next_name() -> [u8; 107] {
 pub fn data_socket() -> (UnixDatagram, Vec<u8>) {
     let name = next_name();
     let data = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).expect("name")).expect("bind");
-    data.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
+    data.set_read_timeout(Some(Duration::from_millis(5000))).expect("timeout");
     let mut addr = 1u16.to_ne_bytes().to_vec();
     addr.push(0);
     addr.extend_from_slice(&name);
@@ -154,7 +154,7 @@ impl Client {
     pub fn is_silent(&self) -> bool {
         self.data.set_read_timeout(Some(Duration::from_millis(150))).expect("timeout");
         let got = self.recv();
-        self.data.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
+        self.data.set_read_timeout(Some(Duration::from_millis(5000))).expect("timeout");
         got.is_none()
     }
 }
