@@ -43,16 +43,26 @@ fn watch(m: &Arc<Machine>) -> Duration {
     m.load.look(m.clock.uptime_ns(), || {
         m.tree.tasks().iter().filter(|t| t.run_state() == RunState::Running).count() as u64
     });
+    let begun = m.clock.uptime_ns();
     let users = sample(m);
-    let private = users.iter().map(|u| u.1).sum();
-    m.memory.set_resident(private);
     let limit = m.memory.limit();
-    let used = private + m.memory.cache_bytes();
+    let cache = m.memory.cache_bytes();
+    let mut private: u64 = users.iter().map(|u| u.1).sum();
+    let largest = users.iter().map(|u| u.1).max().unwrap_or(0);
+    // Pages that forks share count in each of them: near the limit they are counted in proportion, which takes longer. One
+    // that is too large by itself needs no such count.
+    if private + cache > limit / 4 * 3 && largest + cache <= limit {
+        private = users.iter().filter_map(|(t, _)| Some(t.mm()?.space.proportional_bytes())).sum();
+    }
+    m.memory.set_resident(private);
+    let used = private + cache;
     if used > limit {
         kill_largest(m, users, used);
         return SHORTEST;
     }
-    Duration::from_millis((limit - used) / (FASTEST / 1000)).clamp(SHORTEST, LONGEST)
+    // No more than a fifth of a processor for looking.
+    let took = Duration::from_nanos(m.clock.uptime_ns().saturating_sub(begun));
+    Duration::from_millis((limit - used) / (FASTEST / 1000)).clamp(SHORTEST, LONGEST).max(4 * took)
 }
 
 /// Processes with their private resident bytes; each address space is counted once.
