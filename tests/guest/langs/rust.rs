@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex, RwLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -193,35 +193,32 @@ fn children() {
     assert_eq!(statuses, (0..20).collect::<Vec<_>>());
 }
 
-unsafe extern "C" {
-    fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
-    fn raise(number: i32) -> i32;
-    fn kill(process: i32, number: i32) -> i32;
-}
-
-static CAUGHT: AtomicI32 = AtomicI32::new(0);
-
-extern "C" fn on_signal(number: i32) {
-    CAUGHT.fetch_add(number, Ordering::SeqCst);
+/// The state letter of a process in /proc.
+fn state(process: u32) -> char {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    text.rsplit_once(") ").unwrap().1.chars().next().unwrap()
 }
 
 fn signals() {
-    const SIGUSR1: i32 = 10;
-    unsafe {
-        signal(SIGUSR1, on_signal);
-        assert_eq!(raise(SIGUSR1), 0);
+    let send = |signal: &str, process: u32| {
+        assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+    };
+    for (name, number) in [("-HUP", 1), ("-INT", 2), ("-KILL", 9), ("-USR1", 10), ("-ALRM", 14), ("-TERM", 15)] {
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        send(name, child.id());
+        assert_eq!(child.wait().unwrap().signal(), Some(number));
     }
-    assert_eq!(CAUGHT.load(Ordering::SeqCst), SIGUSR1);
-    let sender = thread::spawn(|| {
-        for sent in 1..50 {
-            unsafe { kill(std::process::id().cast_signed(), SIGUSR1) };
-            while CAUGHT.load(Ordering::SeqCst) <= sent * SIGUSR1 {
-                thread::yield_now();
-            }
+    let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+    for (name, expected) in [("-STOP", 'T'), ("-CONT", 'S'), ("-STOP", 'T')] {
+        send(name, child.id());
+        let until = Instant::now() + Duration::from_secs(10);
+        while state(child.id()) != expected {
+            assert!(Instant::now() < until, "{name}: {}", state(child.id()));
+            thread::sleep(Duration::from_millis(1));
         }
-    });
-    sender.join().unwrap();
-    assert_eq!(CAUGHT.load(Ordering::SeqCst), 50 * SIGUSR1);
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
     // Too deep a stack is told by the runtime's own handler, on its own stack.
     let me = std::env::current_exe().unwrap();
     let deep = Command::new(me).arg("--deep").stderr(Stdio::piped()).output().unwrap();

@@ -43,15 +43,14 @@ fn watch(m: &Arc<Machine>) -> Duration {
     m.load.look(m.clock.uptime_ns(), || {
         m.tree.tasks().iter().filter(|t| t.run_state() == RunState::Running).count() as u64
     });
-    let begun = m.clock.uptime_ns();
     let users = sample(m);
     let limit = m.memory.limit();
     let cache = m.memory.cache_bytes();
     let mut private: u64 = users.iter().map(|u| u.1).sum();
     let largest = users.iter().map(|u| u.1).max().unwrap_or(0);
-    // Pages that forks share count in each of them: near the limit they are counted in proportion, which takes longer. One
-    // that is too large by itself needs no such count.
-    if private + cache > limit / 4 * 3 && largest + cache <= limit {
+    // Pages that forks share count in each of them: before that is too much they are counted in proportion, which takes
+    // longer. One that is too large by itself needs no such count.
+    if private + cache > limit && largest + cache <= limit {
         private = users.iter().filter_map(|(t, _)| Some(t.mm()?.space.proportional_bytes())).sum();
     }
     m.memory.set_resident(private);
@@ -60,9 +59,7 @@ fn watch(m: &Arc<Machine>) -> Duration {
         kill_largest(m, users, used);
         return SHORTEST;
     }
-    // No more than a fifth of a processor for looking.
-    let took = Duration::from_nanos(m.clock.uptime_ns().saturating_sub(begun));
-    Duration::from_millis((limit - used) / (FASTEST / 1000)).clamp(SHORTEST, LONGEST).max(4 * took)
+    Duration::from_millis((limit - used) / (FASTEST / 1000)).clamp(SHORTEST, LONGEST)
 }
 
 /// Processes with their private resident bytes; each address space is counted once.
