@@ -128,7 +128,7 @@ fn files_in_memory(lab: &Lab, place: Place) -> Result<Completion> {
 /// The samples saw the memory go, and never more than the machine has, with room for its kernel and for the time
 /// between two looks of its own.
 fn bounded(lab: &Lab, peak: &Peak, size: u64) -> Result<Completion> {
-    let reach = size + size / 2 + (64 << 20);
+    let reach = 2 * size + (64 << 20);
     ensure!(peak.memory <= reach, "the machine took {} MiB of the host", peak.memory >> 20);
     ensure!(!lab.is_root() || peak.memory > size / 4, "only {} MiB were seen on the host", peak.memory >> 20);
     Ok(Completion::Completed)
