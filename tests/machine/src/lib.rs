@@ -15,10 +15,12 @@ pub mod cmdline;
 pub mod comfort;
 pub mod guest;
 pub mod lab;
+pub mod limits;
 pub mod many;
 pub mod outcome;
 pub mod pty;
 pub mod scripts;
+pub mod stress;
 pub mod terminal;
 
 use libtest_mimic::Trial;
@@ -31,8 +33,10 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     trials.extend(cmdline::trials(lab));
     trials.extend(comfort::trials(lab));
     trials.extend(scripts::trials(lab));
+    trials.extend(stress::trials(lab));
     trials.extend(terminal::trials(lab));
     trials.extend(many::trials(lab));
+    trials.extend(limits::trials(lab));
     trials.into_iter().map(known).collect()
 }
 

@@ -177,7 +177,8 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>, zombie: Zombie) {
     give_children_away(machine, &mut tree, pid, &mut gone);
     // The group may have lost the last member whose parent could continue it.
     if machine.tree.any_stopped() {
-        orphan_check(&tree, pid);
+        let parent = tree.nodes.get(&pid).map_or(0, |n| n.parent);
+        orphan_check(&tree, pid, parent);
     }
     let mut told = Vec::new();
     crate::ptrace::release_all(&mut tree, pid, &mut told);
@@ -224,7 +225,7 @@ fn give_children_away(machine: &Machine, tree: &mut Relations, pid: Pid, gone: &
             }
         }
         if machine.tree.any_stopped() {
-            orphan_check(tree, child);
+            orphan_check(tree, child, pid);
         }
     }
 }
@@ -244,9 +245,14 @@ fn reaper(tree: &Relations, pid: Pid) -> Pid {
     1
 }
 
-/// Tells the group of `pid` SIGHUP and SIGCONT if nobody is left to continue its stopped members (setpgid(2)).
-fn orphan_check(tree: &Relations, pid: Pid) {
-    let Some(pgid) = tree.nodes.get(&pid).map(|n| n.pgid) else { return };
+/// `pid` no longer has `parent`: tells its group SIGHUP and SIGCONT if this parent was the last who could continue stopped
+/// members (setpgid(2)). A group that had no such parent before is left alone.
+fn orphan_check(tree: &Relations, pid: Pid, parent: Pid) {
+    let (Some(node), Some(parent)) = (tree.nodes.get(&pid), tree.nodes.get(&parent)) else { return };
+    let pgid = node.pgid;
+    if parent.pgid == pgid || parent.sid != node.sid {
+        return;
+    }
     if !super::groups::is_orphaned(tree, pgid) || !super::groups::has_stopped(tree, pgid) {
         return;
     }
