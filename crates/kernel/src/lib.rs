@@ -16,6 +16,7 @@ pub mod net;
 pub mod ptrace;
 pub mod registry;
 mod ring;
+pub mod seccomp;
 pub mod signal;
 pub mod task;
 pub mod time;

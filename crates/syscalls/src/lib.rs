@@ -32,6 +32,7 @@ mod ptrace;
 mod rlimit;
 mod rw;
 mod sched;
+mod seccomp;
 mod signal;
 mod socket;
 mod sockmsg;

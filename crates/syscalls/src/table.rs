@@ -83,6 +83,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("rlimit", crate::rlimit::ROWS),
     ("rw", crate::rw::ROWS),
     ("sched", crate::sched::ROWS),
+    ("seccomp", crate::seccomp::ROWS),
     ("signal", crate::signal::ROWS),
     ("sockmsg", crate::sockmsg::ROWS),
     ("socket", crate::socket::ROWS),

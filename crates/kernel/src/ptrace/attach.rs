@@ -23,6 +23,7 @@ const OPTIONS: u32 = PTRACE_O_TRACESYSGOOD
     | PTRACE_O_TRACEEXEC
     | PTRACE_O_TRACEVFORKDONE
     | PTRACE_O_TRACEEXIT
+    | PTRACE_O_TRACESECCOMP
     | PTRACE_O_EXITKILL;
 
 /// Options of a request; EINVAL for what is not there.

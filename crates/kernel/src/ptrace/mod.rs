@@ -27,7 +27,7 @@ use abi::{SigInfo, ptrace::UserRegs};
 pub use access::{may_access, tracer_may};
 pub use attach::{attach, detach, exec_renames, seize, set_options, traceme, tracer_ends, tracer_of};
 pub(crate) use attach::{follow, watch_space};
-pub(crate) use call::{Entry, call_enter, call_exit, interrupted_call};
+pub(crate) use call::{Entry, call_enter, call_exit, interrupted_call, seccomp_event};
 pub use debug::DebugRegs;
 pub(crate) use event::{clone_event, clone_follow, exec_event, exit_event, vfork_done};
 pub use memory::{peek, poke, transfer};
@@ -76,6 +76,8 @@ pub(crate) enum Kind {
     Enter,
     Exit,
     Event,
+    /// A filter asks the tracer: an event before a call.
+    Seccomp,
 }
 
 /// A tracee's stop.

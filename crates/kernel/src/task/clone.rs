@@ -248,6 +248,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         if matches!(s.job, JobState::Stopped(_)) {
             task.post(Work::STOP);
         }
+        task.seccomp.inherit(&me.seccomp);
         s.threads.push(Arc::downgrade(&task));
     }
     if !has(CLONE_THREAD) {
