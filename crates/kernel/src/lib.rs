@@ -2,6 +2,7 @@
 //! (filesystems, drivers, socket families, the system-call table) only through [`registry`] and [`task::run::Dispatch`].
 #![forbid(unsafe_code)]
 
+pub mod coredump;
 pub mod error;
 pub mod futex;
 pub mod io;

@@ -31,6 +31,7 @@ pub(crate) use call::{Entry, call_enter, call_exit, interrupted_call, seccomp_ev
 pub use debug::DebugRegs;
 pub(crate) use event::{clone_event, clone_follow, exec_event, exit_event, vfork_done};
 pub use memory::{peek, poke, transfer};
+pub(crate) use regs::{fp_image, shown, xstate_of};
 pub use regs::{fp_regs, regs, set_fp_regs, set_regs, set_user_word, set_xstate, user_word, xstate};
 pub use resume::{Mode, interrupt, kill, listen, resume};
 pub(crate) use signal::signal_stop;

@@ -75,7 +75,10 @@ fn default_action(cx: &mut TaskCx, s: Signal, info: &SigInfo) {
 }
 
 /// The process ends by a signal, with a core dump if that is what the signal does.
-pub fn die(cx: &mut TaskCx, s: Signal, _info: &SigInfo) {
+pub fn die(cx: &mut TaskCx, s: Signal, info: &SigInfo) {
+    if s.default_action() == DefaultAction::Core && crate::coredump::die(cx, s, info) {
+        return;
+    }
     let process = &cx.task.process;
     process.group_exit(ExitStatus::Signal { signo: s.raw().to_le_bytes()[0], core: false });
 }

@@ -41,6 +41,7 @@ const WORTH_SAMPLING: u64 = 10_000_000;
 pub fn finish(mut cx: TaskCx) {
     let task = cx.task.clone();
     let machine = task.machine.clone();
+    crate::coredump::join(&mut cx);
     crate::ptrace::exit_event(&mut cx);
     task.dying.store(true, Ordering::SeqCst);
     crate::ptrace::tracer_ends(&task);
@@ -126,6 +127,7 @@ fn leave_tree(
     let (status, total) = {
         let mut s = process.state.lock();
         s.threads.retain(|t| !std::ptr::eq(Weak::as_ptr(t), Arc::as_ptr(task)));
+        s.leaving -= 1;
         process.keep_io(task);
         s.own_usage += &usage;
         if tid == process.pid {

@@ -13,7 +13,7 @@ pub mod cx;
 pub mod exec;
 mod exec_args;
 mod exec_cred;
-mod exec_image;
+pub(crate) mod exec_image;
 mod exec_stack;
 pub mod exit;
 pub mod fs_context;
