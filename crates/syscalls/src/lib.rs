@@ -42,6 +42,7 @@ mod sysv;
 mod time;
 mod timer;
 mod uname;
+mod unshare;
 mod wait;
 mod xattr;
 

@@ -93,6 +93,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("time", crate::time::ROWS),
     ("timer", crate::timer::ROWS),
     ("uname", crate::uname::ROWS),
+    ("unshare", crate::unshare::ROWS),
     ("wait", crate::wait::ROWS),
     ("xattr", crate::xattr::ROWS),
 ];

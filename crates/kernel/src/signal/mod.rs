@@ -34,7 +34,7 @@ pub use send::{
 };
 pub(crate) use stop::{enter_group_stop, leave_group_stop};
 pub use stop::{job_stop, thread_left};
-pub use target::{kill, may_signal, task_of};
+pub use target::{kill, kill_group, may_signal, task_of};
 pub use temp::set_temporary_mask;
 pub use wait::{dequeue, pending, sigtimedwait};
 

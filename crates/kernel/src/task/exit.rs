@@ -73,8 +73,9 @@ pub fn finish(mut cx: TaskCx) {
         signal::thread_left(&task);
         // What this thread was chosen to take goes to another.
         signal::retarget(&task.process, Some(&task));
-        // For the thread that waits for its siblings to end (exec).
+        // For the thread that waits for its siblings to end (exec), and who polls a descriptor of this one.
         task.process.child_wait.wake_all(0);
+        task.process.exit_wait.wake_all(0);
     }
     drop(task);
     drop(cx);
