@@ -54,10 +54,20 @@ fn bind(tree: &mut Relations, task: &Arc<Task>, tracer: &Task, options: u32, sei
     Ok(())
 }
 
-/// Lets the address space of a traced task hold the program's own code only, so that its tracer sees and changes that.
-pub(crate) fn watch_space(task: &Task, on: bool) {
-    if let Some(mm) = task.mm() {
+/// The address space of traced tasks holds the program's own code only, so that its tracer sees and changes that. To be
+/// called when bonds have changed, with no lock held: it writes the space.
+pub(crate) fn watch_space(task: &Task) {
+    let Some(mm) = task.mm() else { return };
+    // Processes may share a space (vfork(2)).
+    let here = |t: &Task| t.mm.read().as_ref().is_some_and(|m| Arc::ptr_eq(m, &mm));
+    let traced = || task.machine.tree.tasks().iter().any(|t| t.work().contains(Work::TRACED) && here(t));
+    loop {
+        let on = traced();
         mm.space.watch(on);
+        // Others may have changed the bonds and done this meanwhile.
+        if on == traced() {
+            return;
+        }
     }
 }
 
@@ -69,7 +79,7 @@ pub fn traceme(cx: &mut TaskCx) -> Result<()> {
     let parent = tree.nodes.get(&parent).and_then(|n| n.process.threads().first().cloned()).ok_or(EPERM)?;
     bind(&mut tree, &cx.task, &parent, 0, false)?;
     drop(tree);
-    watch_space(&cx.task, true);
+    watch_space(&cx.task);
     Ok(())
 }
 
@@ -87,7 +97,7 @@ fn begin(cx: &TaskCx, tid: Pid, options: u32, seized: bool) -> Result<Arc<Task>>
         }
         bind(&mut tree, &task, &cx.task, options, seized)?;
     }
-    watch_space(&task, true);
+    watch_space(&task);
     Ok(task)
 }
 
@@ -144,7 +154,7 @@ pub(crate) fn follow(tree: &mut Relations, parent: &Task, child: &Arc<Task>) {
     }
 }
 
-/// Takes the bond away, under the tree's lock; a stopped tracee goes on with `signal`.
+/// Takes the bond away, under the tree's lock; a stopped tracee goes on with `signal`. [`watch_space`] follows.
 fn unbind(tree: &mut Relations, task: &Arc<Task>, signal: i32) {
     let stands = {
         let mut t = task.tracing.lock();
@@ -165,19 +175,12 @@ fn unbind(tree: &mut Relations, task: &Arc<Task>, signal: i32) {
         stands
     };
     // What stands for job control goes on standing.
-    let (stopped, threads) = {
-        let s = task.process.state.lock();
-        (matches!(s.job, JobState::Stopped(_)), s.threads.clone())
-    };
+    let stopped = matches!(task.process.state.lock().job, JobState::Stopped(_));
     if stopped {
         let _ = task.mark(Work::STOP);
     }
     if stands || stopped {
         task.interrupt();
-    }
-    let others = threads.iter().filter_map(std::sync::Weak::upgrade);
-    if !others.into_iter().any(|t| t.work().contains(Work::TRACED)) {
-        watch_space(task, false);
     }
 }
 
@@ -189,8 +192,8 @@ pub fn detach(cx: &TaskCx, tid: Pid, signal: i32) -> Result<()> {
     super::stop::with_stopped(cx, tid, |_| Ok(()))?;
     let machine = cx.machine();
     let task = machine.tree.task(tid).ok_or(ESRCH)?;
-    let mut tree = machine.tree.lock();
-    unbind(&mut tree, &task, signal);
+    unbind(&mut machine.tree.lock(), &task, signal);
+    watch_space(&task);
     Ok(())
 }
 
@@ -198,6 +201,7 @@ pub fn detach(cx: &TaskCx, tid: Pid, signal: i32) -> Result<()> {
 pub fn tracer_ends(task: &Task) {
     let machine = &task.machine;
     let mut killed = Vec::new();
+    let mut freed = Vec::new();
     {
         let mut tree = machine.tree.lock();
         if tree.tracees.is_empty() {
@@ -216,11 +220,13 @@ pub fn tracer_ends(task: &Task) {
             if options & PTRACE_O_EXITKILL != 0 {
                 killed.push(t.process.clone());
             }
+            freed.push(t);
         }
     }
     for p in killed {
         signal::send_to_process(&p, SigInfo::kernel(Signal::SIGKILL));
     }
+    freed.iter().for_each(|t| watch_space(t));
 }
 
 /// A thread takes over its leader's id (execve(2)), under the tree's lock.

@@ -116,7 +116,7 @@ pub fn clone(cx: &mut TaskCx, a: &CloneArgs) -> Result<Pid> {
     let traced = cx.task.work().contains(Work::TRACED);
     if traced && !has(CLONE_VM) {
         // Untraced, it need not be kept from running fast.
-        crate::ptrace::watch_space(&child.task, child.task.work().contains(Work::TRACED));
+        crate::ptrace::watch_space(&child.task);
     }
     launch(cx, a, child, tid)?;
     if traced {
