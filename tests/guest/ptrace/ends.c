@@ -214,8 +214,8 @@ TEST(set_id_programs)
 	char command[300];
 	snprintf(command, sizeof command, "cp %s ./tool && chmod 4755 ./tool && chmod 755 .", test_self);
 	CHECK_EQ(system(command), 0);
-	/* Untraced, traced by a plain user, traced by root. */
-	for (int traced = 0; traced < 2 + may_trace_all(); traced++) {
+	/* Untraced; traced by a plain user; by root, but asked for by the program itself; seized by root. */
+	for (int traced = 0; traced < 3 + may_trace_all(); traced++) {
 		int ends[2];
 		CHECK_OK(pipe(ends));
 		pid_t t = CHECK_OK(fork());
@@ -226,15 +226,20 @@ TEST(set_id_programs)
 			if (p == 0) {
 				become_user();
 				dup2(ends[1], 1);
-				if (traced) {
+				if (traced == 1 || traced == 2)
 					CHECK_EQ(ptrace(PTRACE_TRACEME, 0, 0, 0), 0);
+				if (traced)
 					raise(SIGSTOP);
-				}
 				execl("./tool", "./tool", "-1", "who", NULL);
 				_exit(1);
 			}
 			int st;
-			CHECK_EQ(waitpid(p, &st, 0), p);
+			CHECK_EQ(waitpid(p, &st, WUNTRACED), p);
+			if (traced == 3) {
+				CHECK_EQ(ptrace(PTRACE_SEIZE, p, 0, 0), 0);
+				CHECK_OK(kill(p, SIGCONT));
+				CHECK_EQ(waitpid(p, &st, 0), p);
+			}
 			while (WIFSTOPPED(st)) {
 				int signo = WSTOPSIG(st);
 				CHECK_EQ(ptrace(PTRACE_CONT, p, 0, signo == SIGTRAP || signo == SIGSTOP ? 0 : signo), 0);
@@ -248,7 +253,8 @@ TEST(set_id_programs)
 		text[n] = 0;
 		if (traced == 0 && strncmp(text, "euid 0\n", 7) != 0)
 			SKIP("set-id bits mean nothing here");
-		CHECK_EQ(strncmp(text, traced == 1 ? "euid 65534\n" : "euid 0\n", traced == 1 ? 11 : 7), 0);
+		int kept = traced == 0 || traced == 3;
+		CHECK_EQ(strncmp(text, kept ? "euid 0\n" : "euid 65534\n", kept ? 7 : 11), 0);
 		close(ends[0]);
 	}
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::{
     SigInfo, Signal,
+    cap::CAP_SYS_PTRACE,
     errno::{EINVAL, EIO, EPERM, ESRCH},
     ptrace::*,
 };
@@ -32,8 +33,17 @@ fn check_options(options: u64) -> Result<u32> {
     if o & !OPTIONS != 0 { Err(EINVAL) } else { Ok(o) }
 }
 
+/// How a bond is made.
+#[derive(Clone, Copy)]
+struct Bond {
+    options: u32,
+    seized: bool,
+    privileged: bool,
+}
+
 /// Makes the bond, under the tree's lock. EPERM if there is one.
-fn bind(tree: &mut Relations, task: &Arc<Task>, tracer: &Task, options: u32, seized: bool) -> Result<()> {
+fn bind(tree: &mut Relations, task: &Arc<Task>, tracer: &Task, how: Bond) -> Result<()> {
+    let Bond { options, seized, privileged } = how;
     {
         let mut t = task.tracing.lock();
         if t.link.is_some() {
@@ -46,6 +56,7 @@ fn bind(tree: &mut Relations, task: &Arc<Task>, tracer: &Task, options: u32, sei
             seized,
             calls: false,
             interrupt: false,
+            privileged,
             message: 0,
         });
         let _ = task.mark(Work::TRACED);
@@ -77,7 +88,8 @@ pub fn traceme(cx: &mut TaskCx) -> Result<()> {
     let mut tree = machine.tree.lock();
     let parent = tree.nodes.get(&cx.task.pid()).map_or(0, |n| n.parent);
     let parent = tree.nodes.get(&parent).and_then(|n| n.process.threads().first().cloned()).ok_or(EPERM)?;
-    bind(&mut tree, &cx.task, &parent, 0, false)?;
+    let privileged = cx.cred().has(CAP_SYS_PTRACE);
+    bind(&mut tree, &cx.task, &parent, Bond { options: 0, seized: false, privileged })?;
     drop(tree);
     watch_space(&cx.task);
     Ok(())
@@ -95,7 +107,8 @@ fn begin(cx: &TaskCx, tid: Pid, options: u32, seized: bool) -> Result<Arc<Task>>
         if !tree.tasks.get(&tid).is_some_and(|t| Arc::ptr_eq(t, &task)) {
             return Err(ESRCH);
         }
-        bind(&mut tree, &task, &cx.task, options, seized)?;
+        let privileged = cx.cred().has(CAP_SYS_PTRACE);
+        bind(&mut tree, &task, &cx.task, Bond { options, seized, privileged })?;
     }
     watch_space(&task);
     Ok(task)
@@ -134,16 +147,13 @@ pub fn set_options(cx: &TaskCx, tid: Pid, options: u64) -> Result<()> {
 
 /// A new child of a tracee is traced as its maker is (`CLONE_PTRACE`, or by an option). It stops before its first instruction.
 pub(crate) fn follow(tree: &mut Relations, parent: &Task, child: &Arc<Task>) {
-    let Some((tracer, options, seized)) =
-        parent.tracing.lock().link.as_ref().map(|l| (l.tracer, l.options, l.seized))
-    else {
-        return;
-    };
+    let of = |l: &Link| (l.tracer, Bond { options: l.options, seized: l.seized, privileged: l.privileged });
+    let Some((tracer, bond)) = parent.tracing.lock().link.as_ref().map(of) else { return };
     let Some(tracer) = tree.tasks.get(&tracer).cloned() else { return };
-    if bind(tree, child, &tracer, options, seized).is_err() {
+    if bind(tree, child, &tracer, bond).is_err() {
         return;
     }
-    if seized {
+    if bond.seized {
         if let Some(l) = &mut child.tracing.lock().link {
             l.interrupt = true;
         }

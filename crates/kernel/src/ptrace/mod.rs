@@ -65,6 +65,8 @@ pub(crate) struct Link {
     pub(crate) calls: bool,
     /// A stop was asked for (PTRACE_INTERRUPT).
     pub(crate) interrupt: bool,
+    /// Who made the bond had CAP_SYS_PTRACE: the tracee may become whatever it likes.
+    pub(crate) privileged: bool,
     /// PTRACE_GETEVENTMSG.
     pub(crate) message: u64,
 }

@@ -2,6 +2,7 @@
 //!
 //! A checked program always ends: jumps lead forward only, the last instruction returns, divisors and shifts by constants are
 //! valid, loads from the data are aligned words inside of it, and no scratch word is read that was not written on every way.
+#![forbid(unsafe_code)]
 
 /// Most instructions of a program (BPF_MAXINSNS).
 pub const MAX_LEN: usize = 4096;
