@@ -134,6 +134,8 @@ fn open(cx: &TaskCx, s: Signal) -> Result<Arc<File>> {
     let settings = &machine.tunables.core;
     let cred = task.cred();
     let exe = cx.mm.exe().map(|f| f.path.display(&task.fs().root())).unwrap_or_default();
+    let host = machine.uts.read().nodename.clone();
+    let comm = task.comm.lock().clone();
     let facts = name::Facts {
         pid: task.pid(),
         tid: task.tid(),
@@ -142,8 +144,8 @@ fn open(cx: &TaskCx, s: Signal) -> Result<Arc<File>> {
         dumpable: 1,
         signo: s.raw(),
         time: machine.clock.realtime_ns() / 1_000_000_000,
-        host: machine.uts.read().nodename.clone(),
-        comm: task.comm.lock().clone(),
+        host,
+        comm,
         exe,
         limit: task.process.rlimit(RLIMIT_CORE as usize),
         cpu: 0,
