@@ -13,6 +13,7 @@
 pub mod bench;
 pub mod cmdline;
 pub mod comfort;
+pub mod cores;
 pub mod guest;
 pub mod lab;
 pub mod limits;
@@ -32,6 +33,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     let mut trials = guest::trials(lab);
     trials.extend(cmdline::trials(lab));
     trials.extend(comfort::trials(lab));
+    trials.extend(cores::trials(lab));
     trials.extend(scripts::trials(lab));
     trials.extend(stress::trials(lab));
     trials.extend(terminal::trials(lab));

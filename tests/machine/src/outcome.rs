@@ -71,7 +71,8 @@ impl Outcome {
     pub fn describe(&self, what: &str) -> String {
         let time_out = if self.status.is_none() { " (time ran out)" } else { "" };
         format!(
-            "{what}{time_out} after {:.1} s\n--- stdout\n{}\n--- stderr\n{}",
+            "{what}{time_out} (exit {}) after {:.1} s\n--- stdout\n{}\n--- stderr\n{}",
+            self.code(),
             self.took.as_secs_f64(),
             tail(&self.out()),
             tail(&self.err())

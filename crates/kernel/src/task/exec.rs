@@ -163,7 +163,7 @@ fn replace(
     crate::futex::leave_memory(cx);
     empty_space(cx)?;
     if cx.task.work().contains(super::Work::TRACED) {
-        crate::ptrace::watch_space(&cx.task, true);
+        crate::ptrace::watch_space(&cx.task);
     }
     // Before the parent can learn of it, by the end of vfork or by a descriptor that closes: setpgid(2) has refused by then.
     cx.task.process.state.lock().did_exec = true;

@@ -41,6 +41,7 @@ const WORTH_SAMPLING: u64 = 10_000_000;
 pub fn finish(mut cx: TaskCx) {
     let task = cx.task.clone();
     let machine = task.machine.clone();
+    crate::coredump::join(&mut cx);
     crate::ptrace::exit_event(&mut cx);
     task.dying.store(true, Ordering::SeqCst);
     crate::ptrace::tracer_ends(&task);
@@ -72,8 +73,9 @@ pub fn finish(mut cx: TaskCx) {
         signal::thread_left(&task);
         // What this thread was chosen to take goes to another.
         signal::retarget(&task.process, Some(&task));
-        // For the thread that waits for its siblings to end (exec).
+        // For the thread that waits for its siblings to end (exec), and who polls a descriptor of this one.
         task.process.child_wait.wake_all(0);
+        task.process.exit_wait.wake_all(0);
     }
     drop(task);
     drop(cx);
@@ -126,6 +128,7 @@ fn leave_tree(
     let (status, total) = {
         let mut s = process.state.lock();
         s.threads.retain(|t| !std::ptr::eq(Weak::as_ptr(t), Arc::as_ptr(task)));
+        s.leaving -= 1;
         process.keep_io(task);
         s.own_usage += &usage;
         if tid == process.pid {
