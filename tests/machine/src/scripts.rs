@@ -5,6 +5,7 @@
 //!
 //! - `# needs: git python3` programs without which it is skipped;
 //! - `# limit: 60` seconds for one run (30 if not said);
+//! - `# oracle: same user` to compare what a plain user saw inside with what one sees on the host;
 //! - `# compare: no` when what it prints is not the same twice;
 //! - `# fixture: zlib` a directory of the cache, found in `$FIXTURE` (see `.ci/setup`);
 //! - `# root: bookworm` run in this tree of the cache (`--root` inside, chroot on the host);
@@ -32,6 +33,7 @@ struct Script {
     needs: Vec<String>,
     limit: Duration,
     compare: bool,
+    same_user: bool,
     fixture: Option<String>,
     root: Option<String>,
     places: Vec<String>,
@@ -46,6 +48,7 @@ impl Script {
             needs: vec!["bash".into()],
             limit: Duration::from_secs(30),
             compare: true,
+            same_user: false,
             fixture: None,
             root: None,
             places: vec![],
@@ -58,6 +61,7 @@ impl Script {
                     script.limit = Duration::from_secs(value.parse().with_context(|| line.to_owned())?)
                 }
                 "compare" => script.compare = value != "no",
+                "oracle" => script.same_user = value == "same user",
                 "fixture" => script.fixture = Some(value.into()),
                 "root" => script.root = Some(value.into()),
                 "places" => script.places = value.split_whitespace().map(Into::into).collect(),
@@ -77,7 +81,7 @@ impl Script {
                 return Some(format!("{} was not set up; see .ci/setup", lab.cache().join(item).display()));
             }
         }
-        if self.root.is_some() && place == Place::Host && !lab.is_root() {
+        if self.root.is_some() && place.is_native() && !lab.is_root() {
             return Some("chroot needs root".into());
         }
         if self.needs.iter().any(|n| n == "cargo")
@@ -90,7 +94,7 @@ impl Script {
     }
 
     fn run(&self, lab: &Lab, place: Place) -> Result<Outcome> {
-        let scratch = lab.scratch("script")?;
+        let scratch = lab.scratch_at(place, "script")?;
         let staged = scratch.with_extension("sh");
         fs::copy(&self.path, &staged)?;
         let mut env = self.environment(lab, &scratch);
@@ -99,7 +103,7 @@ impl Script {
             let tree = lab.cache().join(root);
             let body = fs::read_to_string(&self.path)?;
             env.push(("HOME".into(), "/tmp".into()));
-            if place == Place::Host {
+            if place.is_native() {
                 command = lab.command(
                     place,
                     &[],
@@ -129,11 +133,11 @@ impl Script {
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
             command = lab.command(place, &options, &["bash".as_ref(), staged.as_os_str()]);
         }
-        if place == Place::Host {
+        if place.is_native() {
             set(&mut command, &env);
         }
         let outcome = run(command.current_dir(&scratch), b"", self.limit)?;
-        if place != Place::Host {
+        if !place.is_native() {
             expect_untouched(&scratch)?;
         }
         let _ = fs::remove_dir_all(&scratch);
@@ -185,14 +189,18 @@ fn set(command: &mut Command, env: &[(String, String)]) {
 }
 
 /// What the host answered, kept for the comparison.
-type Answers = Arc<Mutex<HashMap<String, Arc<OnceLock<Result<Vec<u8>, String>>>>>>;
+type Answers = Arc<Mutex<HashMap<(String, Place), Arc<OnceLock<Result<Vec<u8>, String>>>>>>;
 
-fn oracle(lab: &Lab, script: &Script, answers: &Answers) -> Result<Vec<u8>> {
-    let slot =
-        answers.lock().map_err(|_| anyhow!("poisoned"))?.entry(script.name.clone()).or_default().clone();
+fn oracle(lab: &Lab, script: &Script, place: Place, answers: &Answers) -> Result<Vec<u8>> {
+    let host = match place {
+        Place::UserMachine | Place::PlainUser if script.same_user && lab.is_root() => Place::UserHost,
+        _ => Place::Host,
+    };
+    let key = (script.name.clone(), host);
+    let slot = answers.lock().map_err(|_| anyhow!("poisoned"))?.entry(key).or_default().clone();
     let answer = slot.get_or_init(|| {
         let run = || -> Result<Vec<u8>> {
-            let outcome = script.run(lab, Place::Host)?;
+            let outcome = script.run(lab, host)?;
             outcome.expect(0)?;
             Ok(outcome.stdout)
         };
@@ -206,14 +214,14 @@ fn check(lab: &Lab, place: Place, script: &Script, answers: &Answers) -> Result<
         return Ok(Completion::ignored_with(reason));
     }
     if place == Place::Host {
-        oracle(lab, script, answers)?;
+        oracle(lab, script, place, answers)?;
         return Ok(Completion::Completed);
     }
     let outcome = script.run(lab, place)?;
     outcome.expect(0)?;
     let on_host = script.places.is_empty() || script.places.iter().any(|p| p == "host");
     if script.compare && on_host && script.obstacle(lab, Place::Host).is_none() {
-        let expected = oracle(lab, script, answers)?;
+        let expected = oracle(lab, script, place, answers)?;
         if expected != outcome.stdout {
             bail!("{}", difference(&String::from_utf8_lossy(&expected), &outcome.out()));
         }
