@@ -41,7 +41,7 @@ fn pidfd_send_signal(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if a.u32(3) != 0 {
         return Err(EINVAL);
     }
-    let (process, _) = pidfd::process_of(cx, a.i32(0))?;
+    let process = pidfd::process_to_signal(cx, a.i32(0))?;
     let s = if a.i32(1) == 0 { None } else { Some(Signal::check(a.i32(1))?) };
     let info = match (a.u64(2), s) {
         (0, Some(s)) => Some(SigInfo::user(s, cx.task.pid(), cx.cred().uid)),

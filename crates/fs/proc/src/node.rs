@@ -179,6 +179,10 @@ impl Inode for Node {
     fn ino(&self) -> u64 {
         self.number()
     }
+    fn process(&self) -> Option<Arc<kernel::task::Process>> {
+        let What::Task { tid, thread: false } = self.what else { return None };
+        self.fs().ok()?.machine().ok()?.tree.process(tid)
+    }
     fn kind(&self) -> FileType {
         FileType::from_mode(self.mode()).unwrap_or(FileType::Regular)
     }

@@ -58,6 +58,15 @@ pub fn open(cx: &TaskCx, process: Arc<Process>, nonblocking: bool) -> Result<i32
     cx.files.install(&cx.task, file, true)
 }
 
+/// The process that pidfd_send_signal(2) means: of a pidfd, or of an open directory /proc/PID. ESRCH when that is gone.
+pub fn process_to_signal(cx: &TaskCx, fd: i32) -> Result<Arc<Process>> {
+    let file = cx.files.get_io(fd)?;
+    if let Some(p) = file.ops.as_any().downcast_ref::<PidFd>() {
+        return Ok(p.process.clone());
+    }
+    file.path.inode()?.process().ok_or(EBADF)
+}
+
 /// The process behind a descriptor, and whether it is non-blocking. EBADF if it is no pidfd.
 pub fn process_of(cx: &TaskCx, fd: i32) -> Result<(Arc<Process>, bool)> {
     let file = cx.files.get(fd)?;

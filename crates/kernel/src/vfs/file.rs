@@ -4,7 +4,7 @@ use std::{
     any::Any,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -137,8 +137,6 @@ pub struct File {
     pub id: u64,
     /// Counts the file as being written to.
     write: OnceLock<WriteGuard>,
-    /// O_TMPFILE without O_EXCL: linkat(2) may give it a name.
-    linkable: AtomicBool,
 }
 
 impl File {
@@ -174,7 +172,6 @@ impl File {
             owner: AtomicU64::new(0),
             owner_signal: AtomicU32::new(0),
             write: OnceLock::new(),
-            linkable: AtomicBool::new(false),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         })
     }
@@ -183,13 +180,6 @@ impl File {
 impl File {
     pub(super) fn holds_write(&self, guard: WriteGuard) {
         let _ = self.write.set(guard);
-    }
-    pub(super) fn set_tmpfile(&self, linkable: bool) {
-        self.linkable.store(linkable, Ordering::Relaxed);
-    }
-    /// Is it an unnamed file that may be given a name?
-    pub fn is_linkable_tmpfile(&self) -> bool {
-        self.linkable.load(Ordering::Relaxed)
     }
     /// Do reads set the access time (O_NOATIME, mount flags)?
     pub fn wants_atime(&self) -> bool {

@@ -127,6 +127,10 @@ pub trait Inode: Any + Send + Sync {
     fn xattr(&self) -> Option<&dyn XattrOps> {
         None
     }
+    /// The process whose directory of proc(5) this is.
+    fn process(&self) -> Option<Arc<crate::task::Process>> {
+        None
+    }
     /// The host's file (see [`super::inherited`]): opened by [`Inode::open`] whatever its type.
     fn is_inherited(&self) -> bool {
         false
