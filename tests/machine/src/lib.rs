@@ -14,6 +14,7 @@ pub mod bench;
 pub mod cmdline;
 pub mod comfort;
 pub mod guest;
+pub mod head;
 pub mod lab;
 pub mod many;
 pub mod outcome;
