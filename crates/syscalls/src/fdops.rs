@@ -207,6 +207,7 @@ fn owner(cx: &mut TaskCx, file: &File, cmd: u32, a: Args) -> Result<u64> {
     match cmd {
         F_SETOWN => {
             file.owner.store(i64::from(a.i32(2)).cast_unsigned(), Ordering::Relaxed);
+            file.ops.set_owner(i64::from(a.i32(2)));
             Ok(0)
         }
         F_GETOWN => Ok(now.cast_unsigned()),
@@ -221,6 +222,7 @@ fn owner(cx: &mut TaskCx, file: &File, cmd: u32, a: Args) -> Result<u64> {
                 return Err(ESRCH);
             }
             file.owner.store(v.cast_unsigned(), Ordering::Relaxed);
+            file.ops.set_owner(v);
             Ok(0)
         }
         F_GETOWN_EX => {

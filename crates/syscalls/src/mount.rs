@@ -178,7 +178,12 @@ fn umount2(cx: &mut TaskCx, a: Args) -> Result<u64> {
             return Err(EAGAIN);
         }
     }
-    ns.detach(&at, flags & MNT_DETACH != 0, in_use)?;
+    let gone = ns.detach(&at, flags & MNT_DETACH != 0, in_use)?;
+    for m in &gone {
+        if !in_use(m) && !ns.mounts().iter().any(|other| Arc::ptr_eq(&other.fs, &m.fs)) {
+            cx.machine().vfs.unmounted(&*m.fs);
+        }
+    }
     Ok(0)
 }
 

@@ -18,6 +18,7 @@ pub mod head;
 pub mod lab;
 pub mod many;
 pub mod outcome;
+pub mod outside;
 pub mod pty;
 pub mod scripts;
 pub mod terminal;
@@ -34,6 +35,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     trials.extend(scripts::trials(lab));
     trials.extend(terminal::trials(lab));
     trials.extend(many::trials(lab));
+    trials.extend(outside::trials(lab));
     trials.into_iter().map(known).collect()
 }
 

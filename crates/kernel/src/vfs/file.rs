@@ -108,6 +108,8 @@ pub trait FileOps: Any + Send + Sync {
     fn set_flags(&self, _file: &File, _flags: OpenFlags) -> Result<()> {
         Ok(())
     }
+    /// Somebody was named to get signals about it (F_SETOWN): a process, or a group if negative.
+    fn set_owner(&self, _owner: i64) {}
     /// A descriptor was closed by a process (flush(2)-like moment).
     fn closed(&self, _file: &File, _task: &Task) {}
     /// The last descriptor is gone. No task context; must not block.

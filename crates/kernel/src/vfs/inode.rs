@@ -147,6 +147,12 @@ pub trait Inode: Any + Send + Sync {
     fn process(&self) -> Option<Arc<crate::task::Process>> {
         None
     }
+    /// The host's object that this stands for, if others may change it there: to be watched, not read.
+    fn host_file(&self) -> Option<Arc<dyn hal::HostFile>> {
+        None
+    }
+    /// Somebody else changed it on the host: what is remembered of it counts no more.
+    fn host_changed(&self) {}
     /// The host's file (see [`super::inherited`]): opened by [`Inode::open`] whatever its type.
     fn is_inherited(&self) -> bool {
         false

@@ -225,7 +225,13 @@ impl MountNs {
 
     /// umount2(2). `busy`: somebody uses the mount (open files, working directories), as far as the caller knows. EBUSY if
     /// it is used or carries mounts, unless `lazy`. EINVAL if it is not a mount's root or is the root of the namespace.
-    pub fn detach(&self, at: &Path, lazy: bool, busy: impl Fn(&Arc<Mount>) -> bool) -> Result<()> {
+    /// The mounts that are gone.
+    pub fn detach(
+        &self,
+        at: &Path,
+        lazy: bool,
+        busy: impl Fn(&Arc<Mount>) -> bool,
+    ) -> Result<Vec<Arc<Mount>>> {
         let _changes = self.changes.lock();
         let mount = &at.mount;
         if !Arc::ptr_eq(&at.dentry, &mount.root) || mount.place().is_none() || !self.contains(mount) {
@@ -249,7 +255,7 @@ impl MountNs {
             let _ = mount.fs.sync();
             mount.root.shrink();
         }
-        Ok(())
+        Ok(all)
     }
 
     /// A bind mount of `from` on `at`; with `recursive` also what is mounted below.
