@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use hal::{FileChange, HostFile, Result, Watch};
+use hal::{FileChange, HostFile, Result, Watch, errno};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use crate::{
@@ -34,6 +34,8 @@ const CHANGES: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::DELETE)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
+/// Files watched at once: the host counts the watches of all programs of its user together, and some are left to them.
+const MOST: usize = 4096;
 /// Bytes read at once: many events, and at least one with the longest name.
 const BATCH: usize = 16 << 10;
 
@@ -95,6 +97,9 @@ impl Changes {
         // Held over the call, so that the first event finds its listener and the last listener's end does not take the
         // watch of the next one along.
         let mut listeners = lock(&instance.listeners);
+        if listeners.len() >= MOST {
+            return Err(errno::ENOSPC);
+        }
         let wd = retry(|| inotify::add_watch(&instance.fd, path.as_str(), CHANGES))?;
         listeners.entry(wd).or_default().push((id, tell));
         drop(listeners);
@@ -152,5 +157,42 @@ impl Drop for Watching {
         }
         drop(all);
         drop(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::mpsc, time::Duration};
+
+    use super::*;
+    use crate::{file::LinuxFile, signals::Signals};
+
+    #[test]
+    fn changes_are_told_to_every_listener_until_it_is_dropped() {
+        let dir = std::env::temp_dir().join(format!("umlaut-changes-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let changes = Changes::new(Streams::new(Arc::new(Signals::default())));
+        let file = LinuxFile::open_path(dir.to_str().unwrap().as_bytes(), libc::O_PATH as u32).unwrap();
+        let (send, told) = mpsc::channel();
+        let listen = |who: u32| {
+            let send = Mutex::new(send.clone());
+            changes.watch(&*file, Arc::new(move |c| lock(&send).send((who, c.clone())).unwrap())).unwrap()
+        };
+        let (first, second) = (listen(1), listen(2));
+        let next = || told.recv_timeout(Duration::from_secs(10)).unwrap();
+        fs::create_dir(dir.join("a")).unwrap();
+        for who in [1, 2] {
+            let made = FileChange { mask: 0x4000_0100, cookie: 0, name: b"a".to_vec() };
+            assert_eq!(next(), (who, made));
+        }
+        drop(first);
+        fs::remove_dir(dir.join("a")).unwrap();
+        assert_eq!(next().0, 2);
+        // The directory itself: its end ends the watch.
+        drop(file);
+        fs::remove_dir(&dir).unwrap();
+        assert_eq!(next().1.mask & 0x400, 0x400);
+        drop(second);
+        assert!(told.try_recv().is_err());
     }
 }

@@ -158,6 +158,15 @@ TEST(flags)
 	CHECK_OK(close(CHECK_OK(open("m/new", O_CREAT | O_RDWR, 0600))));
 	CHECK_OK(statvfs("ro", &s));
 	CHECK_EQ(s.f_flag & ST_RDONLY, ST_RDONLY);
+	CHECK_OK(umount2("ro", 0));
+	/* The file system's own: through each of its mounts. */
+	CHECK_OK(mount("m", "ro", NULL, MS_BIND, NULL));
+	CHECK_OK(mount(NULL, "m", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+	CHECK_ERR(open("ro/new", O_RDWR, 0600), EROFS);
+	CHECK_OK(statvfs("ro", &s));
+	CHECK_EQ(s.f_flag & ST_RDONLY, ST_RDONLY);
+	CHECK_OK(mount(NULL, "m", NULL, MS_REMOUNT, NULL));
+	CHECK_OK(close(CHECK_OK(open("ro/new", O_RDWR, 0600))));
 	mkdir("plain", 0755);
 	CHECK_ERR(mount(NULL, "plain", NULL, MS_REMOUNT, NULL), EINVAL);
 	CHECK_ERR(mount(NULL, "plain", "nothing", 0, NULL), ENODEV);

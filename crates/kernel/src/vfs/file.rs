@@ -186,7 +186,8 @@ impl File {
     /// Do reads set the access time (O_NOATIME, mount flags)?
     pub fn wants_atime(&self) -> bool {
         !self.flags().contains(OpenFlags::NOATIME)
-            && self.path.mount.flags() & (abi::fs::MS_NOATIME | abi::fs::MS_RDONLY) == 0
+            && self.path.mount.flags() & abi::fs::MS_NOATIME == 0
+            && !self.path.mount.read_only()
     }
 }
 

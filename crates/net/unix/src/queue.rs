@@ -203,15 +203,16 @@ impl Rx {
     }
 
     /// Brings an ordinary record to the front for one who has read `begun` already; false if he has to stop here. A byte
-    /// out of band that he did not ask for is skipped, unless it is to come `inline`.
-    pub fn pass_mark(&mut self, begun: bool, inline: bool) -> bool {
+    /// out of band that he did not ask for is skipped, unless it is to come `inline`; the caller drops it with no lock held.
+    pub fn pass_mark(&mut self, begun: bool, inline: bool, skipped: &mut Vec<Record>) -> bool {
+        let newer = self.urgent().is_some();
         while let Some(first) = self.records.front_mut() {
             match first.mark {
                 Mark::None => break,
                 Mark::Urgent if begun => return false,
                 Mark::Urgent if inline => first.mark = Mark::None,
-                Mark::Read if begun && self.urgent().is_none() => return false,
-                Mark::Urgent | Mark::Read => drop(self.pop()),
+                Mark::Read if begun && !newer => return false,
+                Mark::Urgent | Mark::Read => skipped.extend(self.pop()),
             }
         }
         true

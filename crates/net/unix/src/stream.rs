@@ -191,9 +191,10 @@ impl UnixSocket {
     }
 
     fn take_step(&self, dst: &mut dyn Sink, got: &mut Received, g: &mut Gathered) -> Result<Step> {
+        let mut skipped = Vec::new();
         let taken = {
             let mut rx = self.rx.lock();
-            if !rx.pass_mark(g.total > 0, self.options.oob_inline()) {
+            if !rx.pass_mark(g.total > 0, self.options.oob_inline(), &mut skipped) {
                 return Ok(Step::Done);
             }
             let Some(first) = rx.records.front() else { return Ok(Step::Empty) };
