@@ -72,6 +72,11 @@ impl Vfs {
         self.inotify.any()
     }
 
+    /// A filesystem was unmounted for the last time: who watches it hears of that (IN_UNMOUNT).
+    pub fn unmounted(&self, fs: &dyn FileSystem) {
+        self.inotify.unmounted(fs);
+    }
+
     /// The first namespace; `None` before [`Vfs::set_root`].
     pub fn root_ns(&self) -> Option<&Arc<MountNs>> {
         self.root_ns.get()
