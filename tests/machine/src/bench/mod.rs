@@ -1,10 +1,12 @@
 //! The benchmark: the same work natively and inside, in turn, with ratios and targets.
 //!
-//! Micro rows come from `benches/guest/bench.c`; macro rows are commands over the host's own tree. Every value
-//! is the best of several runs made in alternation, since other load only ever adds.
+//! Micro rows come from `benches/guest/bench.c`; macro rows ([`work`]) are commands over the host's own tree. Every
+//! value is the best of several runs made in alternation, since other load only ever adds.
+
+mod work;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -69,40 +71,14 @@ const MICRO: &[(&str, Cpus, Target)] = &[
     ("signal-self", Cpus::Free, Target::None),
     ("pipe-ping-pong", Cpus::Pinned, Target::None),
     ("unix-ping-pong", Cpus::Pinned, Target::None),
-    ("futex-ping-pong", Cpus::Pinned, Target::None),
+    ("futex-ping-pong", Cpus::Free, Target::Ratio(1.5)),
+    ("futex-ping-pong", Cpus::Pinned, Target::Ratio(1.5)),
+    ("epoll-1000", Cpus::Free, Target::Ratio(1.5)),
     ("fork-exit-wait", Cpus::Pinned, Target::Ratio(2.5)),
     ("fork-exec-wait", Cpus::Free, Target::Ratio(1.4)),
     ("thread-create-join", Cpus::Free, Target::Ratio(1.3)),
     ("clock-gettime", Cpus::Free, Target::Ratio(1.2)),
 ];
-
-/// Macro rows: name, preparation (not timed), command (timed), target.
-const MACRO: &[(&str, &str, &str, Target)] = &[
-    ("bash 300 fork+exec", "", "for i in {1..300}; do /bin/true; done", Target::Ratio(1.6)),
-    ("bash 500 subshells", "", "for i in {1..500}; do (:); done", Target::None),
-    (
-        "tar c /usr/share",
-        "",
-        "tar cf - -C /usr/share doc perl 2>/dev/null | cat >/dev/null",
-        Target::Ratio(1.5),
-    ),
-    (
-        "tar x",
-        "tar cf t.tar -C /usr/share doc perl 2>/dev/null",
-        "mkdir x; tar xf t.tar -C x",
-        Target::Ratio(1.5),
-    ),
-    ("grep -r", "", "grep -r nowheretobefound /usr/share/doc /usr/share/perl || true", Target::Ratio(1.5)),
-    ("find /usr", "", "find /usr >/dev/null", Target::Ratio(2.5)),
-    ("dpkg -l", "", "dpkg -l >/dev/null", Target::Ratio(2.5)),
-    ("gcc -O2", C_SOURCE, "gcc -O2 -c a.c && gcc a.c -o a", Target::Ratio(1.5)),
-    ("python start", "", "for i in 1 2 3 4 5; do /usr/bin/python3 -c 'import json, re'; done", Target::None),
-];
-
-/// A program of some size for the compiler.
-const C_SOURCE: &str = "{ echo '#include <stdio.h>'; echo '#include <stdlib.h>'; echo '#include <string.h>'; \
-    for i in {1..200}; do echo \"int f$i(int x) { int s = 0; for (int i = 0; i < x; i++) s += i * $i ^ s; \
-    printf(\\\"%d\\\\n\\\", s); return s; }\"; done; echo 'int main(void) { return f1(1); }'; } >a.c";
 
 /// A measured row, in its unit.
 struct Row {
@@ -113,42 +89,89 @@ struct Row {
     target: Target,
 }
 
-/// Measures all rows whose name contains `filter` and prints the table.
-pub fn run_rows(lab: &Lab, filter: &str, quick: bool) -> Result<()> {
-    let effort = if quick { QUICK } else { FULL };
-    let program = build(lab)?;
-    header();
-    let mut missed = 0;
-    for (name, cpus, target) in MICRO {
-        let label = if *cpus == Cpus::Pinned { format!("{name} (one CPU)") } else { (*name).to_owned() };
-        if label.contains(filter) {
-            missed += usize::from(!print(&label, micro(lab, &program, name, *cpus, *target, effort)));
-        }
-    }
-    if "machine start".contains(filter) {
-        missed += usize::from(!print("machine start", boot(lab)));
-    }
-    for (name, prepare, command, target) in MACRO {
-        if name.contains(filter) {
-            missed += usize::from(!print(name, macro_row(lab, (name, prepare, command), *target, effort)));
-        }
-    }
-    if "idle memory".contains(filter) {
-        missed += usize::from(!print("idle memory", idle_memory(lab)));
-    }
-    println!("{missed} targets missed");
-    Ok(())
+/// Something that can be measured.
+enum Item {
+    Micro(&'static str, Cpus, Target),
+    Boot,
+    Work(&'static work::Work),
+    IdleMemory,
 }
 
-/// The benchmark from its command line.
-pub fn measure(filter: &str, quick: bool) -> Result<()> {
+impl Item {
+    fn all() -> Vec<Self> {
+        let mut all: Vec<_> =
+            MICRO.iter().map(|(name, cpus, target)| Self::Micro(name, *cpus, *target)).collect();
+        all.push(Self::Boot);
+        all.extend(work::WORK.iter().map(Self::Work));
+        all.push(Self::IdleMemory);
+        all
+    }
+
+    fn label(&self) -> String {
+        match self {
+            Self::Micro(name, Cpus::Pinned, _) => format!("{name} (one CPU)"),
+            Self::Micro(name, Cpus::Free, _) => (*name).to_owned(),
+            Self::Boot => "machine start".to_owned(),
+            Self::Work(work) => work.name.to_owned(),
+            Self::IdleMemory => "idle memory".to_owned(),
+        }
+    }
+
+    fn measure(&self, lab: &Lab, program: &Path, effort: Effort) -> Result<Row> {
+        match self {
+            Self::Micro(name, cpus, target) => micro(lab, program, name, *cpus, *target, effort),
+            Self::Boot => boot(lab),
+            Self::Work(work) => work.measure(lab, effort),
+            Self::IdleMemory => idle_memory(lab),
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Only rows whose name contains this.
+    pub filter: String,
+    /// One round of small batches.
+    pub quick: bool,
+    /// Names the rows and measures nothing.
+    pub list: bool,
+    /// A file that is locked (flock(2)) for each row alone, so that others who do the same get their turn in between.
+    pub lock: Option<PathBuf>,
+}
+
+/// The benchmark from its command line: measures the rows asked for and prints the table.
+pub fn measure(options: &Options) -> Result<()> {
+    let items: Vec<_> = Item::all().into_iter().filter(|i| i.label().contains(&options.filter)).collect();
+    if options.list {
+        items.iter().for_each(|i| println!("{}", i.label()));
+        return Ok(());
+    }
     let lab = Lab::new()?;
     ensure!(
         lab.binary().exists(),
         "{} does not exist; build it with `cargo build --release`",
         lab.binary().display()
     );
-    run_rows(&lab, filter, quick)
+    let lock = options
+        .lock
+        .as_ref()
+        .map(|path| {
+            File::options().create(true).append(true).open(path).with_context(|| path.display().to_string())
+        })
+        .transpose()?;
+    let effort = if options.quick { QUICK } else { FULL };
+    let program = build(&lab)?;
+    header();
+    let mut missed = 0;
+    for item in items {
+        lock.as_ref().map(File::lock).transpose()?;
+        let row = item.measure(&lab, &program, effort);
+        lock.as_ref().map(File::unlock).transpose()?;
+        missed += usize::from(!print(&item.label(), row));
+    }
+    println!("{missed} targets missed");
+    Ok(())
 }
 
 fn build(lab: &Lab) -> Result<PathBuf> {
@@ -261,33 +284,6 @@ fn boot(lab: &Lab) -> Result<Row> {
         native: None,
         inside: best,
         target: Target::Value(20.0),
-    })
-}
-
-/// Runs the command in bash, which says how long the timed part took.
-fn macro_row(lab: &Lab, row: (&str, &str, &str), target: Target, effort: Effort) -> Result<Row> {
-    let (name, prepare, command) = row;
-    let script =
-        format!("{prepare}\ns=$(date +%s%N)\n{{ {command}; }} >/dev/null\ne=$(date +%s%N)\necho $((e - s))");
-    let mut best = BTreeMap::new();
-    for _ in 0..effort.rounds {
-        for place in [Place::Host, Place::Machine] {
-            let scratch = lab.scratch("bench")?;
-            let mut machine = lab.command(place, &[], &["bash", "-c", &script]);
-            let outcome = run(machine.current_dir(&scratch), b"", LIMIT)?;
-            let _ = fs::remove_dir_all(&scratch);
-            outcome.expect(0)?;
-            let ns: f64 = outcome.out().trim().parse().context("no time")?;
-            let entry = best.entry(place.prefix()).or_insert(f64::MAX);
-            *entry = ns.min(*entry);
-        }
-    }
-    Ok(Row {
-        name: name.into(),
-        unit: "ms",
-        native: best.get("host").map(|ns| ns / 1e6),
-        inside: best.get("machine").context("no value")? / 1e6,
-        target,
     })
 }
 
