@@ -93,6 +93,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("timer", crate::timer::ROWS),
     ("uname", crate::uname::ROWS),
     ("wait", crate::wait::ROWS),
+    ("handle", crate::handle::ROWS),
     ("xattr", crate::xattr::ROWS),
 ];
 
