@@ -318,7 +318,12 @@ impl HostFile for LinuxFile {
             let entry = entry.map_err(host_errno)?;
             *pos = entry.next_entry_cookie();
             let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
+            if name == b"." || name == b".." {
+                // Filesystems that hash names put these anywhere: who goes on after the entry before need not see them.
+                if let Some(before) = out[had..].last_mut() {
+                    before.next = *pos;
+                }
+            } else {
                 let dtype = match entry.file_type() {
                     FileType::Unknown => 0,
                     t => ((t.as_raw_mode() & 0o170_000) >> 12) as u8,

@@ -12,8 +12,8 @@
 //! Host process filesystems are shown empty, as their files lead into the machine process itself.
 //!
 //! # Descriptors
-//! One host descriptor per open guest file, shared by all its openings. Directory handles live in a bounded ring
-//! ([`dirs`]) and are opened again by the names that led to them.
+//! One host descriptor per open guest file, shared by all its openings; the last ones stay open a while ([`parked`]).
+//! Directory handles live in a bounded ring ([`dirs`]) and are opened again by the names that led to them.
 //!
 //! # Locks
 //! All locks here are leaves and no other lock is taken and no host call made under them.
@@ -22,11 +22,11 @@
 mod dirs;
 mod inode;
 mod open;
+mod parked;
 mod resolve;
 
 use std::{
     any::Any,
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -38,10 +38,11 @@ use kernel::{
     task::TaskCx,
     vfs::inode::{FileSystem, FsStats, Inode},
 };
+use rustc_hash::FxHashMap;
 
 pub use inode::HostInode;
 
-/// How long attributes and absent names are believed, in nanoseconds.
+/// How long attributes and absent names are believed, in nanoseconds of [`Host::coarse_ns`].
 pub const ATTR_TTL_NS: u64 = 100_000_000;
 /// `f_type` of hostfs.
 const MAGIC: u64 = 0x00c0_ffee;
@@ -88,10 +89,11 @@ pub struct HostFs {
     dev: u64,
     root_file: Arc<dyn HostFile>,
     options: Options,
-    inodes: Mutex<HashMap<Key, Weak<HostInode>>>,
+    inodes: Mutex<FxHashMap<Key, Weak<HostInode>>>,
     /// Host devices seen; the position is part of inode numbers.
     devs: Mutex<Vec<u64>>,
     dirs: dirs::Ring,
+    parked: parked::Parked,
     /// The host file of the last creation, for the opening that follows it.
     stash: Mutex<Option<(Key, Arc<open::Opened>)>>,
     /// Buffers of past reads, for the next.
@@ -119,6 +121,7 @@ impl HostFs {
             inodes: Mutex::default(),
             devs: Mutex::new(vec![stat.dev]),
             dirs: dirs::Ring::new(DIR_HANDLES),
+            parked: parked::Parked::default(),
             stash: Mutex::default(),
             buffers: Mutex::default(),
         }))
@@ -136,11 +139,10 @@ impl HostFs {
 
     /// True if what was seen at `at_ns` (0 = never) may still be believed.
     fn is_fresh(&self, at_ns: u64) -> bool {
-        at_ns != 0
-            && (self.options.immutable || self.host.monotonic_ns().saturating_sub(at_ns) <= ATTR_TTL_NS)
+        at_ns != 0 && (self.options.immutable || self.host.coarse_ns().saturating_sub(at_ns) <= ATTR_TTL_NS)
     }
 
-    /// The guest's inode number: the host's, made different for each host filesystem below the root.
+    /// The guest's inode number: the host's, made different for each host filesystem below the root by an exclusive or.
     fn ino(&self, dev: u64, ino: u64) -> u64 {
         let mut devs = lock(&self.devs);
         let at = devs.iter().position(|&d| d == dev).unwrap_or_else(|| {
@@ -198,11 +200,12 @@ impl HostFs {
         lock(&self.inodes).get(key).and_then(Weak::upgrade)
     }
 
-    /// Runs something that opens a host file; when descriptors are short, gives back those of directories first.
+    /// Runs something that opens a host file; when descriptors are short, gives back those that nobody needs now first.
     fn with_descriptors<T>(&self, f: impl Fn() -> Result<T>) -> Result<T> {
         match f() {
             Err(errno::EMFILE | errno::ENFILE) => {
                 self.dirs.shrink(0);
+                self.parked.clear();
                 f().map_err(|e| if e == errno::EMFILE { errno::ENFILE } else { e })
             }
             done => done,

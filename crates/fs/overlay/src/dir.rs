@@ -244,7 +244,7 @@ impl DirOps for OvlInode {
     }
 
     fn volatile(&self) -> bool {
-        self.lowers.iter().any(|l| l.inode.dir().is_some_and(|d| d.volatile()))
+        self.volatile
     }
 
     fn revalidate(&self, name: &[u8], inode: Option<&Arc<dyn Inode>>) -> bool {

@@ -51,6 +51,8 @@ pub struct OvlInode {
     pub(crate) level: AtomicU8,
     /// Lower objects: directories that merge, topmost first; one file.
     pub(crate) lowers: Vec<Lower>,
+    /// Entries of a lower directory may change without the kernel.
+    pub(crate) volatile: bool,
     pub(crate) place: Mutex<Option<Place>>,
     /// Names of the lower file that the overlay hides.
     pub(crate) hidden: AtomicU32,
@@ -70,6 +72,7 @@ impl OvlInode {
             (Some(u), None) => (u.ino() | UPPER_INO, u.kind()),
             (None, None) => (0, FileType::Directory),
         };
+        let volatile = lowers.iter().any(|l| l.inode.dir().is_some_and(|d| d.volatile()));
         let level = if upper.is_some() { COMPLETE } else { PURE_LOWER };
         Arc::new_cyclic(|me| OvlInode {
             me: me.clone(),
@@ -80,6 +83,7 @@ impl OvlInode {
             upper: RwLock::new(locks::LEAF, upper),
             level: AtomicU8::new(level),
             lowers,
+            volatile,
             place: Mutex::new(locks::LEAF, place),
             hidden: AtomicU32::new(0),
             copy: Mutex::new(locks::INODE, ()),
