@@ -4,7 +4,6 @@
 //! through it. Descriptors opened here are close-on-exec and never block at opening (FIFOs swapped in under us).
 
 use std::{
-    io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
@@ -257,11 +256,11 @@ impl HostFile for LinuxFile {
     }
 
     fn pread(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        retry(|| io::preadv(&self.fd, &mut [IoSliceMut::new(buf)], offset))
+        retry(|| io::pread(&self.fd, &mut *buf, offset))
     }
 
     fn pwrite(&self, offset: u64, buf: &[u8]) -> Result<usize> {
-        retry(|| io::pwritev(&self.fd, &[IoSlice::new(buf)], offset))
+        retry(|| io::pwrite(&self.fd, buf, offset))
     }
 
     fn truncate(&self, size: u64) -> Result<()> {

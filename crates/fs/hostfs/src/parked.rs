@@ -13,7 +13,7 @@ use std::{
 use crate::{lock, open::Opened};
 
 /// Files kept open by one mount.
-const FILES: usize = 64;
+pub(crate) const FILES: usize = 192;
 /// Size up to which a file is kept, in bytes.
 pub(crate) const SIZE: u64 = 2 << 20;
 
