@@ -70,21 +70,24 @@ struct Handle {
     used: bool,
 }
 
-/// What only a directory has.
+/// What only a few inodes have.
 #[derive(Default)]
-struct DirParts {
+struct Rare {
     /// Open directory handle, under the control of the mount's ring.
     handle: Mutex<Handle>,
     /// Names that were absent, and when.
     negatives: Mutex<HashMap<Box<[u8]>, u64>>,
+    /// Keeps the host file of an unnamed file.
+    pinned: Mutex<Option<Arc<Opened>>>,
+    /// Target of a link; it never changes.
+    target: Mutex<Option<Arc<[u8]>>>,
 }
 
 /// A host file, directory, link or node.
 pub struct HostInode {
     fs: Arc<HostFs>,
     me: Weak<HostInode>,
-    /// Made at the first need: below an overlay there is none.
-    common: OnceLock<Box<InodeCommon>>,
+    common: InodeCommon,
     key: Key,
     kind: FileType,
     /// A host process filesystem starts here; shown empty.
@@ -97,14 +100,13 @@ pub struct HostInode {
     at_ns: AtomicU64,
     /// `seen.stat.mode`.
     mode: AtomicU32,
-    dir: OnceLock<Box<DirParts>>,
+    rare: OnceLock<Box<Rare>>,
     /// The open host file that openings share.
     opened: Mutex<Weak<Opened>>,
-    /// Keeps the host file of an unnamed file.
-    pinned: Mutex<Option<Arc<Opened>>>,
-    /// Target of a link; it never changes.
-    target: Mutex<Option<Arc<[u8]>>>,
 }
+
+// There may be tens of thousands.
+const _: () = assert!(size_of::<HostInode>() <= 352);
 
 impl HostInode {
     pub(crate) fn new(fs: Arc<HostFs>, key: Key, stat: &HostStat, place: Place) -> Arc<HostInode> {
@@ -116,16 +118,14 @@ impl HostInode {
             at_ns: AtomicU64::new(at_ns),
             mode: AtomicU32::new(stat.mode),
             me: me.clone(),
-            common: OnceLock::new(),
+            common: InodeCommon::new(),
             key,
             kind: FileType::from_mode(stat.mode).unwrap_or(FileType::Regular),
             sealed: AtomicBool::new(false),
             place: Mutex::new(place),
             seen: Mutex::new(Seen { stat: *stat, granted: 0 }),
-            dir: OnceLock::new(),
+            rare: OnceLock::new(),
             opened: Mutex::new(Weak::new()),
-            pinned: Mutex::default(),
-            target: Mutex::default(),
         })
     }
 
@@ -219,25 +219,24 @@ impl HostInode {
         }
     }
 
-    fn dir_parts(&self) -> &DirParts {
-        self.dir.get_or_init(Box::default)
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
     }
 
     pub(crate) fn held_handle(&self) -> Option<Arc<dyn HostFile>> {
-        let mut h = lock(&self.dir.get()?.handle);
+        let mut h = lock(&self.rare.get()?.handle);
         h.used = true;
         h.file.clone()
     }
     pub(crate) fn hold_handle(&self, file: Arc<dyn HostFile>) {
-        let old =
-            std::mem::replace(&mut *lock(&self.dir_parts().handle), Handle { file: Some(file), used: true });
+        let old = std::mem::replace(&mut *lock(&self.rare().handle), Handle { file: Some(file), used: true });
         drop(old);
     }
     pub(crate) fn take_handle(&self) -> Option<Arc<dyn HostFile>> {
-        lock(&self.dir.get()?.handle).file.take()
+        lock(&self.rare.get()?.handle).file.take()
     }
     pub(crate) fn take_used(&self) -> bool {
-        self.dir.get().is_some_and(|d| std::mem::take(&mut lock(&d.handle).used))
+        self.rare.get().is_some_and(|d| std::mem::take(&mut lock(&d.handle).used))
     }
 
     /// Takes over what the host says now.
@@ -336,7 +335,7 @@ impl HostInode {
 
     fn note_absent(&self, name: &[u8]) {
         let now = self.fs.host.coarse_ns();
-        let mut negatives = lock(&self.dir_parts().negatives);
+        let mut negatives = lock(&self.rare().negatives);
         if negatives.len() >= NEGATIVES {
             negatives.clear();
         }
@@ -345,7 +344,7 @@ impl HostInode {
 
     /// True if the name was absent when the host was last asked, and that may still be believed.
     fn is_known_absent(&self, name: &[u8]) -> bool {
-        let at = self.dir.get().and_then(|d| lock(&d.negatives).get(name).copied());
+        let at = self.rare.get().and_then(|d| lock(&d.negatives).get(name).copied());
         at.is_some_and(|at| self.fs.is_fresh(at))
     }
 
@@ -368,7 +367,7 @@ impl HostInode {
 
     fn changed(&self) {
         self.invalidate();
-        if let Some(d) = self.dir.get() {
+        if let Some(d) = self.rare.get() {
             lock(&d.negatives).clear();
         }
     }
@@ -469,7 +468,7 @@ impl Inode for HostInode {
         self
     }
     fn common(&self) -> &InodeCommon {
-        self.common.get_or_init(Box::default)
+        &self.common
     }
     fn fs(&self) -> Arc<dyn FileSystem> {
         self.fs.clone()
@@ -606,11 +605,11 @@ impl Inode for HostInode {
 impl HostInode {
     /// Target of the link that this is.
     pub(crate) fn link_target(&self) -> Result<Arc<[u8]>> {
-        if let Some(t) = lock(&self.target).clone() {
+        if let Some(t) = lock(&self.rare().target).clone() {
             return Ok(t);
         }
         let target: Arc<[u8]> = self.at_place(|dir, name| dir.readlink_at(name))?.into();
-        *lock(&self.target) = Some(target.clone());
+        *lock(&self.rare().target) = Some(target.clone());
         Ok(target)
     }
 }

@@ -27,6 +27,7 @@ mod resolve;
 
 use std::{
     any::Any,
+    hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -38,7 +39,7 @@ use kernel::{
     task::TaskCx,
     vfs::inode::{FileSystem, FsStats, Inode},
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 pub use inode::HostInode;
 
@@ -80,6 +81,10 @@ impl Key {
     fn of(s: &HostStat) -> Key {
         Key { dev: s.dev, ino: s.ino, kind: s.mode & flags::S_IFMT, btime: (s.btime.sec, s.btime.nsec) }
     }
+
+    fn digest(&self) -> u64 {
+        FxBuildHasher.hash_one(self)
+    }
 }
 
 /// A mounted host tree.
@@ -89,7 +94,8 @@ pub struct HostFs {
     dev: u64,
     root_file: Arc<dyn HostFile>,
     options: Options,
-    inodes: Mutex<FxHashMap<Key, Weak<HostInode>>>,
+    /// Inodes in use by [`Key::digest`]; who finds one compares its key.
+    inodes: Mutex<FxHashMap<u64, Weak<HostInode>>>,
     /// Host devices seen; the position is part of inode numbers.
     devs: Mutex<Vec<u64>>,
     dirs: dirs::Ring,
@@ -179,11 +185,12 @@ impl HostFs {
         }
         let mut inodes = lock(&self.inodes);
         // Somebody else may have been faster.
-        if let Some(inode) = inodes.get(&key).and_then(Weak::upgrade) {
+        if let Some(inode) = inodes.get(&key.digest()).and_then(Weak::upgrade) {
             drop(inodes);
-            return Ok((inode, false));
+            // One digest of two keys: the second inode is known to its dentry alone.
+            return Ok(if *inode.key() == key { (inode, false) } else { (new, true) });
         }
-        inodes.insert(key, Arc::downgrade(&new));
+        inodes.insert(key.digest(), Arc::downgrade(&new));
         drop(inodes);
         Ok((new, true))
     }
@@ -191,13 +198,15 @@ impl HostFs {
     /// Forgets an inode that is being dropped, unless its key has a new one already.
     fn forget(&self, key: &Key) {
         let mut inodes = lock(&self.inodes);
-        if inodes.get(key).is_some_and(|w| w.strong_count() == 0) {
-            inodes.remove(key);
+        let digest = key.digest();
+        if inodes.get(&digest).is_some_and(|w| w.strong_count() == 0) {
+            inodes.remove(&digest);
         }
     }
 
     fn known(&self, key: &Key) -> Option<Arc<HostInode>> {
-        lock(&self.inodes).get(key).and_then(Weak::upgrade)
+        let found = lock(&self.inodes).get(&key.digest()).and_then(Weak::upgrade);
+        found.filter(|i| i.key() == key)
     }
 
     /// Runs something that opens a host file; when descriptors are short, gives back those that nobody needs now first.

@@ -94,7 +94,8 @@ impl DirOps for HostInode {
             Ok((Some(parent), old_name)) => dir.link_at(&*dirs::handle(&parent)?, &old_name, name)?,
             Ok((None, _)) => return Err(errno::EPERM),
             Err(e) => {
-                let opened = old.live().or_else(|| lock(&old.pinned).clone()).ok_or(e)?;
+                let opened =
+                    old.live().or_else(|| old.rare.get().and_then(|r| lock(&r.pinned).clone())).ok_or(e)?;
                 opened.file.link_file_at(&*dir, name)?;
                 old.set_place(Place::at(me, name));
             }
@@ -171,7 +172,7 @@ impl DirOps for HostInode {
         let (inode, _) = self.fs.intern_at(&stat, Place::nowhere())?;
         let opened = Opened::new(file, true, true, &stat);
         *lock(&inode.opened) = Arc::downgrade(&opened);
-        *lock(&inode.pinned) = Some(opened);
+        *lock(&inode.rare().pinned) = Some(opened);
         Ok(inode)
     }
 }
