@@ -152,6 +152,10 @@ pub trait Inode: Any + Send + Sync {
     fn is_inherited(&self) -> bool {
         false
     }
+    /// The process whose directory in /proc it is.
+    fn process(&self) -> Option<crate::task::Pid> {
+        None
+    }
     /// Extra permission rule beyond owner and mode (hostfs: what the host allows). `mask` is R_OK|W_OK|X_OK.
     fn permission(&self, _cred: &Cred, _mask: u32) -> Result<()> {
         Ok(())
