@@ -1,8 +1,10 @@
 //! A guest thread as its kernel thread and its interrupters share it.
 
 use std::{
+    fs::File,
+    os::unix::fs::FileExt,
     sync::{
-        Arc, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*},
     },
     time::Duration,
@@ -11,7 +13,7 @@ use std::{
 use hal::{Result, errno};
 
 use crate::{
-    engine::Stub,
+    engine::{Stub, lock},
     layout::{SLOT_LEN, SLOTS, ctl, flag, state},
     placement::Seat,
     service::Op,
@@ -30,8 +32,12 @@ pub(crate) struct Thread {
     /// Which of the stub's slots it has.
     pub(crate) index: u32,
     tid: AtomicI32,
-    /// Processor time of earlier users.
+    /// Processor time of earlier users, and as it was last seen.
     spent: AtomicU64,
+    seen: AtomicU64,
+    /// Where the host tells it, once the thread is used again and again: opening it costs more than all else that such a
+    /// thread needs.
+    schedstat: Mutex<Option<File>>,
     /// A kick was posted and not delivered yet.
     pending: AtomicBool,
     /// The host thread ended by itself, which only hostile code makes it do.
@@ -51,6 +57,8 @@ impl Thread {
             index,
             tid: AtomicI32::new(0),
             spent: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            schedstat: Mutex::default(),
             pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             seat: Seat::new(),
@@ -108,10 +116,19 @@ impl Thread {
         Ok(())
     }
 
+    /// Notes its number as a new stub told it in which no guest code has run.
+    pub(crate) fn trust_tid(&self, tid: u64) -> Result<()> {
+        let tid = i32::try_from(tid).map_err(|_| errno::ESRCH)?;
+        self.tid.store(tid, Relaxed);
+        Ok(())
+    }
+
     /// The state of a thread that is about to be started: it waits to be resumed.
     pub(crate) fn be_born(&self) {
         self.pending.store(false, SeqCst);
         self.spent.store(0, Relaxed);
+        self.seen.store(0, Relaxed);
+        *lock(&self.schedstat) = None;
         self.seat.clear();
         self.gone.store(false, SeqCst);
         self.state().store(state::KERNEL, SeqCst);
@@ -121,6 +138,7 @@ impl Thread {
     pub(crate) fn end(&self) {
         self.slot.set32(ctl::FLAGS, flag::EXIT);
         self.pending.store(false, SeqCst);
+        self.close_times();
         self.resume();
         self.slot.shrink();
     }
@@ -130,9 +148,32 @@ impl Thread {
         total.saturating_sub(self.spent.load(Relaxed))
     }
 
-    /// What its host thread had had when its present user got it.
-    pub(crate) fn set_spent(&self, ns: u64) {
-        self.spent.store(ns, Relaxed);
+    /// Begins to count for a new user: from the time that was seen last, when the old one ended.
+    pub(crate) fn start_over(&self) {
+        self.spent.store(self.seen.load(Relaxed), Relaxed);
+    }
+
+    /// Processor time that its host thread has had, in nanoseconds (proc_pid_schedstat(5)). The file stays open if `keep`.
+    pub(crate) fn time_ns(&self, keep: bool) -> u64 {
+        let mut file = lock(&self.schedstat);
+        if file.is_none() {
+            let open = |pid| File::open(format!("/proc/{pid}/task/{}/schedstat", self.tid()));
+            *file = self.stub.with_pid(open).and_then(|f| f.ok());
+        }
+        let mut text = [0; 64];
+        let n = file.as_ref().and_then(|f| f.read_at(&mut text, 0).ok()).unwrap_or(0);
+        if !keep {
+            *file = None;
+        }
+        let digits = text[..n].split(|b| *b == b' ').next().unwrap_or_default();
+        let ns = std::str::from_utf8(digits).ok().and_then(|t| t.parse().ok()).unwrap_or(0);
+        self.seen.store(ns, Relaxed);
+        ns
+    }
+
+    /// Forgets the file of its times.
+    pub(crate) fn close_times(&self) {
+        *lock(&self.schedstat) = None;
     }
 
     fn state(&self) -> &std::sync::atomic::AtomicU32 {
@@ -146,6 +187,24 @@ impl Thread {
             futex::wake_all(self.state(), STUB_BITS);
         }
         // A kick that found the thread stopped left it to us.
+        if self.pending.load(SeqCst) {
+            self.interrupt();
+        }
+    }
+
+    /// Address in the stub of its state word.
+    pub(crate) fn state_addr(&self) -> u64 {
+        self.addr() + ctl::STATE as u64
+    }
+
+    /// Hands the stopped thread on to the service thread, which lets it go on.
+    pub(crate) fn hand_over(&self) {
+        self.state().fetch_or(state::SERVICE, SeqCst);
+    }
+
+    /// To be called once a thread that was handed over will go on.
+    pub(crate) fn handed_over(&self) {
+        // As in `resume`: the signal waits for the end of the handler, or leaves its mark in the patched path.
         if self.pending.load(SeqCst) {
             self.interrupt();
         }

@@ -150,8 +150,8 @@ fn compare_exchange(cx: &mut TaskCx, addr: u64, old: u32, new: u32) -> Result<u3
 pub fn clear_tid(cx: &mut TaskCx) {
     let addr = cx.task.clear_child_tid.swap(0, Ordering::Relaxed);
     if addr != 0 && cx.write_u32(addr, 0).is_ok() {
-        let _ = cx.mm.space.futex_wake(addr, 1, true);
-        let _ = cx.mm.space.futex_wake(addr, 1, false);
+        // As Linux does: who waits with a private key is not woken.
+        let _ = cx.mm.space.futex_wake_later(addr);
     }
 }
 
