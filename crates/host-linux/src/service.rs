@@ -155,8 +155,8 @@ impl Service {
         !self.deferred.is_empty()
     }
 
-    /// Hands over what was deferred, and a stopped thread by the address of its state word.
-    pub(crate) fn chain(&mut self, state: u64) -> Result<()> {
+    /// Hands over what was deferred, and a stopped thread by the address of its state word. The batch's number.
+    pub(crate) fn chain(&mut self, state: u64) -> Result<u32> {
         self.settle()?;
         let ops = core::mem::take(&mut self.deferred);
         self.post(&ops, state);
@@ -164,7 +164,7 @@ impl Service {
         // Its room is used again.
         self.deferred = ops;
         self.deferred.clear();
-        Ok(())
+        Ok(self.seq)
     }
 
     /// Waits until the posted batch is done. ESRCH if the stub dies first.

@@ -122,7 +122,7 @@ impl LinuxSpace {
         // What another thread of the space relies on is not done yet.
         self.lazy.store(!self.is_single(), SeqCst);
         // If the stub is dead, the wait for the thread ends by that.
-        let _ = service.chain(thread.state_addr());
+        thread.set_batch(service.chain(thread.state_addr()).unwrap_or(0));
         drop(service);
         thread.handed_over();
         true

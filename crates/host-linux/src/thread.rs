@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::FileExt,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::*},
     },
     time::Duration,
 };
@@ -14,7 +14,7 @@ use hal::{Result, errno};
 
 use crate::{
     engine::{Stub, lock},
-    layout::{SLOT_LEN, SLOTS, ctl, flag, state},
+    layout::{SLOT_LEN, SLOTS, ctl, flag, request, state},
     placement::Seat,
     service::Op,
     slots::Slot,
@@ -46,6 +46,8 @@ pub(crate) struct Thread {
     pub(crate) seat: Seat,
     /// The watchdog has it.
     watched: AtomicBool,
+    /// The batch that it was handed over with last.
+    batch: AtomicU32,
     me: Weak<Thread>,
 }
 
@@ -63,6 +65,7 @@ impl Thread {
             gone: AtomicBool::new(false),
             seat: Seat::new(),
             watched: AtomicBool::new(false),
+            batch: AtomicU32::new(0),
             me: me.clone(),
         })
     }
@@ -200,6 +203,18 @@ impl Thread {
     /// Hands the stopped thread on to the service thread, which lets it go on.
     pub(crate) fn hand_over(&self) {
         self.state().fetch_or(state::SERVICE, SeqCst);
+    }
+
+    /// Notes the batch after which it goes on.
+    pub(crate) fn set_batch(&self, batch: u32) {
+        self.batch.store(batch, Relaxed);
+    }
+
+    /// Whether the service thread still works for it. Neither word is the guest's.
+    pub(crate) fn is_served(&self) -> bool {
+        let (batch, page) = (self.batch.load(Relaxed), &self.stub.pages);
+        let done = |i: usize| page.get32(request::DONE + i * request::DONE_STEP) == batch;
+        batch != 0 && page.get32(request::SEQ) == batch && !(0..4).any(done)
     }
 
     /// To be called once a thread that was handed over will go on.
