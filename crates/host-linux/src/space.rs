@@ -112,8 +112,8 @@ impl LinuxSpace {
             return false;
         }
         let mut service = self.serve();
-        if !service.has_deferred() || thread.seat.spin.load(Relaxed) != 0 {
-            // A thread that spins on another processor is quicker let go from here. A failure has killed the stub.
+        if !service.has_deferred() || thread.seat.is_out() {
+            // A thread that is out is quicker let go from here. A failure has killed the stub.
             let _ = if service.has_deferred() { service.run(&[]) } else { service.settle() };
             self.lazy.store(false, SeqCst);
             return false;

@@ -150,6 +150,7 @@ fn compare_exchange(cx: &mut TaskCx, addr: u64, old: u32, new: u32) -> Result<u3
 pub fn clear_tid(cx: &mut TaskCx) {
     let addr = cx.task.clear_child_tid.swap(0, Ordering::Relaxed);
     if addr != 0 && cx.write_u32(addr, 0).is_ok() {
+        cx.ctx.flush();
         // As Linux does: who waits with a private key is not woken.
         let _ = cx.mm.space.futex_wake_later(addr);
     }

@@ -49,6 +49,7 @@ pub(crate) fn call_enter(cx: &mut TaskCx, nr: u64, args: [u64; 6]) -> Entry {
 
 /// After a system call of a traced task: its result is in the registers.
 pub(crate) fn call_exit(cx: &mut TaskCx) {
+    cx.ctx.flush();
     let nr = cx.traced_call.map_or(u64::MAX, |c| c.0);
     cx.traced_call = Some((nr, None));
     exit_stop(cx);

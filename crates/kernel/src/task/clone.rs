@@ -149,6 +149,8 @@ fn launch(cx: &mut TaskCx, a: &CloneArgs, mut child: TaskCx, tid: Pid) -> Result
     if has(CLONE_CHILD_SETTID) {
         let _ = child.write_u32(a.child_tid, tid.cast_unsigned());
     }
+    // The child may look for them.
+    cx.ctx.flush();
     let task = child.task.clone();
     let machine = cx.machine().clone();
     machine.tree.context_born();

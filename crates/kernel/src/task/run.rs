@@ -49,6 +49,9 @@ pub fn run_task(mut cx: TaskCx) {
     }
     while !cx.exiting {
         ksync::assert_no_locks_held("guest code");
+        if ksync::woke_others() {
+            cx.ctx.make_way();
+        }
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.kicked = event == Event::Kicked;
         match event {
@@ -154,6 +157,7 @@ pub(crate) enum After {
 /// The boundary: ends, freezes, stops, delivers. With `call` set, a system call waits to be begun again.
 fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
     cx.call_given_up = false;
+    cx.ctx.flush();
     loop {
         let work = cx.task.work();
         if work.contains(Work::EXIT) {
