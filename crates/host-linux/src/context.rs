@@ -602,7 +602,7 @@ impl Context for LinuxContext {
         let Some(skip) = addr.checked_sub(from).map(|s| s as usize).filter(|&s| s < len) else { return 0 };
         // What lies outside the guest's addresses is not to be had this way either.
         let n = buf.len().min(len - skip);
-        if !addr.checked_add(n as u64).is_some_and(|end| end <= self.space.range().1) {
+        if addr.checked_add(n as u64).is_none_or(|end| end > self.space.range().1) {
             return 0;
         }
         self.slot().read(ctl::CAP + skip, &mut buf[..n]);

@@ -83,6 +83,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("rlimit", crate::rlimit::ROWS),
     ("rw", crate::rw::ROWS),
     ("sched", crate::sched::ROWS),
+    ("seccomp", crate::seccomp::ROWS),
     ("signal", crate::signal::ROWS),
     ("sockmsg", crate::sockmsg::ROWS),
     ("socket", crate::socket::ROWS),
@@ -92,6 +93,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("time", crate::time::ROWS),
     ("timer", crate::timer::ROWS),
     ("uname", crate::uname::ROWS),
+    ("unshare", crate::unshare::ROWS),
     ("wait", crate::wait::ROWS),
     ("xattr", crate::xattr::ROWS),
 ];

@@ -77,8 +77,11 @@ fn check(cx: &TaskCx, at: &Path, inode: &dyn Inode, name: &[u8], write: bool) ->
         // Access control lists need a filesystem that obeys them.
         return Err(EOPNOTSUPP);
     }
-    if !name.starts_with(USER_PREFIX) || name.len() == USER_PREFIX.len() {
+    if !name.starts_with(USER_PREFIX) {
         return Err(EOPNOTSUPP);
+    }
+    if name.len() == USER_PREFIX.len() {
+        return Err(EINVAL);
     }
     // User attributes are for files and directories; in sticky directories only the owner's.
     match inode.kind() {
@@ -108,6 +111,13 @@ fn set(cx: &mut TaskCx, a: Args, which: Which) -> Result<u64> {
     let at = target(cx, a, which)?;
     let inode = at.inode()?;
     check(cx, &at, &**inode, &name, true)?;
+    if name == abi::xattr::SECURITY_CAPABILITY {
+        // Version 2, or 3 with the owner of a user namespace.
+        match (value.len(), value.get(3)) {
+            (20, Some(2)) | (24, Some(3)) => inode.common().capabilities_set(),
+            _ => return Err(EINVAL),
+        }
+    }
     inode.xattr().ok_or(EOPNOTSUPP)?.set(&name, &value, flags)?;
     kernel::vfs::events::attributes(&at.dentry);
     Ok(0)

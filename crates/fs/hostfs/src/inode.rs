@@ -516,6 +516,16 @@ impl Inode for HostInode {
         Some(self)
     }
     /// What the host lets the machine process do. Devices, FIFOs and sockets are the guest's own objects.
+    fn host_file(&self) -> Option<Arc<dyn HostFile>> {
+        if self.is_sealed() {
+            return None;
+        }
+        self.at_place(|dir, name| dir.open_at(name, flags::O_PATH, 0)).ok()
+    }
+    fn host_changed(&self) {
+        self.invalidate();
+        lock(&self.negatives).clear();
+    }
     fn permission(&self, _cred: &Cred, mask: u32) -> Result<()> {
         if mask == 0 || !matches!(self.kind, FileType::Directory | FileType::Regular) {
             return Ok(());

@@ -14,7 +14,7 @@ use kernel::{
 };
 
 use crate::{
-    Lower, OPAQUE, OvlInode,
+    DEVICE, Lower, OPAQUE, OvlInode,
     copy::Extent,
     entry,
     inode::{PURE_LOWER, Place},
@@ -287,11 +287,15 @@ impl DirOps for OvlInode {
     }
 
     fn mknod(&self, name: &[u8], mode: u32, rdev: u64, owner: (u32, u32)) -> Result<Arc<dyn Inode>> {
-        if mode & S_IFMT == S_IFCHR && rdev == 0 {
-            // That would be a whiteout.
-            return Err(EPERM);
-        }
-        let upper = self.make_above(name, |dir| dir.mknod(name, mode, rdev, owner))?;
+        let like_whiteout = mode & S_IFMT == S_IFCHR && rdev == 0;
+        let upper = self.make_above(name, |dir| {
+            let new = dir.mknod(name, mode, rdev, owner)?;
+            if like_whiteout && new.xattr().is_none_or(|x| x.set(DEVICE, b"y", 0).is_err()) {
+                dir.unlink(name, &new)?;
+                return Err(EPERM);
+            }
+            Ok(new)
+        })?;
         self.adopt(name, upper)
     }
 

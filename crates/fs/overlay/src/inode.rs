@@ -266,6 +266,18 @@ impl Inode for OvlInode {
         Some(self)
     }
 
+    fn host_file(&self) -> Option<Arc<dyn hal::HostFile>> {
+        // What was copied up has no part below that shows, unless it is a directory.
+        if self.level() != PURE_LOWER && self.kind != FileType::Directory {
+            return None;
+        }
+        self.lowers.first()?.inode.host_file()
+    }
+    fn host_changed(&self) {
+        if let Some(l) = self.lowers.first() {
+            l.inode.host_changed();
+        }
+    }
     fn permission(&self, cred: &Cred, mask: u32) -> Result<()> {
         if mask & W_OK != 0 && self.shared.upper.is_none() {
             return Err(EROFS);

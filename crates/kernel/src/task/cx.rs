@@ -116,7 +116,7 @@ impl TaskCx {
             euid: c.euid,
             gid: c.gid,
             egid: c.egid,
-            enabled: !self.task.machine.dispatch.trace(),
+            enabled: !self.task.machine.dispatch.trace() && self.task.seccomp.mode() == 0,
         };
         let ids = ids(self.task.machine.tree.ppid(pid));
         self.ctx.set_fast_ids(&ids);

@@ -13,7 +13,7 @@ pub mod cx;
 pub mod exec;
 mod exec_args;
 mod exec_cred;
-mod exec_image;
+pub(crate) mod exec_image;
 mod exec_stack;
 pub mod exit;
 pub mod fs_context;
@@ -120,6 +120,8 @@ pub struct Task {
     pub stats: TaskStats,
     /// Stands parked at its boundary (machine stopped).
     parked: AtomicBool,
+    /// Gives EAGAIN instead of waiting ([`Task::without_waiting`]).
+    impatient: AtomicBool,
     /// Asked to end (exit_group, fatal signal, exec by a sibling).
     pub dying: AtomicBool,
     /// Signal to the parent when this child ends (clone(2)); 0 for none; threads have none.
@@ -128,6 +130,8 @@ pub struct Task {
     pub(crate) vfork: Mutex<Option<Arc<vfork::Gate>>>,
     /// Reads the host's account of this thread's processor time; `None` before its first run.
     pub(crate) cpu_clock: Mutex<Option<Arc<dyn hal::CpuClock>>>,
+    /// What its system calls are confined to.
+    pub seccomp: crate::seccomp::Seccomp,
     /// Being traced (ptrace(2)).
     pub(crate) tracing: Mutex<crate::ptrace::Tracing>,
     /// Parts owned by other rooms, each behind its own lock: parent-death signal, nice, affinity, timers slack.
@@ -209,10 +213,12 @@ impl Task {
             start_ns,
             stats: TaskStats::default(),
             parked: AtomicBool::new(false),
+            impatient: AtomicBool::new(false),
             dying: AtomicBool::new(false),
             exit_signal: AtomicU32::new(p.exit_signal),
             vfork: Mutex::new(locks::LEAF, None),
             cpu_clock: Mutex::new(locks::LEAF, None),
+            seccomp: crate::seccomp::Seccomp::default(),
             tracing: Mutex::new(locks::LEAF, crate::ptrace::Tracing::default()),
             sched: Mutex::new(locks::LEAF, p.sched),
         })
@@ -315,6 +321,9 @@ impl Task {
         if let Some(v) = try_op() {
             return Ok(v);
         }
+        if self.impatient.load(Ordering::Relaxed) {
+            return Err(Errno::EAGAIN);
+        }
         ksync::assert_no_locks_held("wait");
         self.stats.waits.fetch_add(1, Ordering::Relaxed);
         let meter = self.machine.dispatch.meter().map(|m| (m, self.machine.clock.monotonic_ns()));
@@ -391,6 +400,14 @@ impl Task {
         };
         self.set_run_state(before);
         queue.remove(token);
+        result
+    }
+
+    /// Runs `f`, in which [`Task::wait_on`] gives EAGAIN where it would wait. Only the task's own thread calls this.
+    pub fn without_waiting<T>(&self, f: impl FnOnce() -> T) -> T {
+        let before = self.impatient.swap(true, Ordering::Relaxed);
+        let result = f();
+        self.impatient.store(before, Ordering::Relaxed);
         result
     }
 

@@ -8,7 +8,7 @@ use hal::Event;
 use super::{RunState, TaskCx, Work};
 use crate::{
     error::{ERESTART, Result},
-    ptrace, signal,
+    ptrace, seccomp, signal,
 };
 
 /// What becomes of a system call that was interrupted ([`ERESTART`]).
@@ -86,7 +86,7 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
     cx.task.stats.syscalls.fetch_add(1, Ordering::Relaxed);
     cx.restart_deadline = None;
     let (mut nr, mut args) = (nr, args);
-    let mut entered = false;
+    let (mut entered, mut filtered) = (false, false);
     loop {
         cx.regs_final = false;
         if cx.task.work().contains(Work::TRACED) && !entered {
@@ -96,6 +96,13 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
             }
             if cx.task.work().contains(Work::EXIT) {
                 return;
+            }
+            filtered = false;
+        }
+        if cx.task.seccomp.mode() != 0 && !std::mem::replace(&mut filtered, true) {
+            match seccomp::enter(cx, nr, args) {
+                seccomp::Entry::Go(n, a) => (nr, args) = (n, a),
+                seccomp::Entry::Skip => return leave_call(cx),
             }
         }
         let result = dispatch.call(cx, nr, args);
@@ -215,6 +222,9 @@ impl TaskCx {
         self.sample_cpu_time();
         if let Some(f) = self.task.files() {
             self.files = f;
+        }
+        if self.task.seccomp.mode() != 0 {
+            self.update_fast_ids();
         }
     }
 }

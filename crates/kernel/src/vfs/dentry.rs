@@ -45,6 +45,8 @@ pub struct Dentry {
     mounted: AtomicU32,
     /// Its name was removed: nothing can be created below, and paths show "(deleted)".
     removed: AtomicBool,
+    /// It never had a name and may get one.
+    linkable: AtomicBool,
     /// Used since the pruner last looked.
     used: AtomicBool,
 }
@@ -55,7 +57,18 @@ impl Dentry {
         Dentry::new_named(inode, b"/")
     }
 
-    /// A dentry outside of any tree (anonymous files, O_TMPFILE).
+    /// A file without a name in directory `dir` (O_TMPFILE), shown as one that was removed. `linkable`: it may be given a
+    /// name by linkat(2), once.
+    pub fn new_unnamed(dir: &Arc<Dentry>, inode: Arc<dyn Inode>, linkable: bool) -> Arc<Dentry> {
+        let name = format!("#{}", inode.ino());
+        let hasher = dir.children.read().hasher().clone();
+        let d = Dentry::make(Some(inode), Arc::from(name.as_bytes()), Some(dir.clone()), hasher);
+        d.removed.store(true, Ordering::Release);
+        d.linkable.store(linkable, Ordering::Release);
+        d
+    }
+
+    /// A dentry outside of any tree (anonymous files).
     pub fn new_named(inode: Arc<dyn Inode>, name: &[u8]) -> Arc<Dentry> {
         // The address of the inode differs from run to run: enough to keep guests from choosing colliding names.
         let seed = Arc::as_ptr(&inode).cast::<u8>().addr().wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -75,6 +88,7 @@ impl Dentry {
             dir_lock: Mutex::new(locks::DENTRY_DIR, ()),
             mounted: AtomicU32::new(0),
             removed: AtomicBool::new(false),
+            linkable: AtomicBool::new(false),
             used: AtomicBool::new(false),
         })
     }
@@ -109,6 +123,12 @@ impl Dentry {
     }
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
+    }
+    pub(super) fn is_linkable(&self) -> bool {
+        self.linkable.load(Ordering::Acquire)
+    }
+    pub(super) fn set_linked(&self) {
+        self.linkable.store(false, Ordering::Release);
     }
     pub fn is_mount_point(&self) -> bool {
         self.mounted.load(Ordering::Acquire) != 0

@@ -71,6 +71,8 @@ pub struct InodeCommon {
     pub append: Mutex<()>,
     /// Writers minus executors, for ETXTBSY: > 0 open for writing, < 0 being executed.
     pub writers: std::sync::atomic::AtomicI32,
+    /// Known to have no file capabilities: a write need not look for any.
+    plain: std::sync::atomic::AtomicBool,
 }
 
 impl InodeCommon {
@@ -82,7 +84,21 @@ impl InodeCommon {
             socket: Mutex::new(locks::INODE, None),
             append: Mutex::new(locks::FILE_POS, ()),
             writers: std::sync::atomic::AtomicI32::new(0),
+            plain: std::sync::atomic::AtomicBool::new(false),
         }
+    }
+
+    /// File capabilities may have been set.
+    pub fn capabilities_set(&self) {
+        self.plain.store(false, std::sync::atomic::Ordering::Release);
+    }
+
+    /// True if nobody has to look for file capabilities; from then on until [`InodeCommon::capabilities_set`].
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain.load(std::sync::atomic::Ordering::Acquire)
+    }
+    pub(super) fn set_plain(&self) {
+        self.plain.store(true, std::sync::atomic::Ordering::Release);
     }
 
     /// Counts a writer (1) or an executor (-1); `None` while there are any of the other kind.
@@ -127,9 +143,19 @@ pub trait Inode: Any + Send + Sync {
     fn xattr(&self) -> Option<&dyn XattrOps> {
         None
     }
+    /// The host's object that this stands for, if others may change it there: to be watched, not read.
+    fn host_file(&self) -> Option<Arc<dyn hal::HostFile>> {
+        None
+    }
+    /// Somebody else changed it on the host: what is remembered of it counts no more.
+    fn host_changed(&self) {}
     /// The host's file (see [`super::inherited`]): opened by [`Inode::open`] whatever its type.
     fn is_inherited(&self) -> bool {
         false
+    }
+    /// The process whose directory in /proc it is.
+    fn process(&self) -> Option<crate::task::Pid> {
+        None
     }
     /// Extra permission rule beyond owner and mode (hostfs: what the host allows). `mask` is R_OK|W_OK|X_OK.
     fn permission(&self, _cred: &Cred, _mask: u32) -> Result<()> {

@@ -22,6 +22,7 @@ pub mod path;
 pub mod permission;
 pub mod pipe;
 pub mod poll;
+pub mod pseudo;
 pub mod rename;
 pub mod rw;
 pub mod signalfd;
@@ -69,6 +70,11 @@ impl Vfs {
     #[inline]
     pub fn is_watched(&self) -> bool {
         self.inotify.any()
+    }
+
+    /// A filesystem was unmounted for the last time: who watches it hears of that (IN_UNMOUNT).
+    pub fn unmounted(&self, fs: &dyn FileSystem) {
+        self.inotify.unmounted(fs);
     }
 
     /// The first namespace; `None` before [`Vfs::set_root`].

@@ -114,10 +114,11 @@ impl Source for Limited<'_> {
 fn write_at(task: &Task, file: &File, src: &mut dyn Source, pos: u64) -> Result<usize> {
     let offered = src.remaining();
     check_range(pos, offered)?;
-    let regular = file.path.dentry.inode_ref().is_some_and(|i| i.kind() == FileType::Regular);
-    if !regular || offered == 0 {
+    let regular = file.path.dentry.inode_ref().filter(|i| i.kind() == FileType::Regular);
+    let (Some(inode), true) = (regular, offered > 0) else {
         return file.ops.write(file, task, src, pos);
-    }
+    };
+    super::permission::drop_capabilities(&**inode)?;
     let limit = task.process.rlimit(RLIMIT_FSIZE);
     if limit != RLIM_INFINITY && pos >= limit {
         raise_sigxfsz(task);
@@ -211,6 +212,10 @@ pub fn seek(file: &File, offset: i64, whence: u32) -> Result<u64> {
     }
     if file.ops.is_stream() {
         return Err(ESPIPE);
+    }
+    if file.ops.stays_at_start() && whence <= SEEK_HOLE {
+        *file.pos() = 0;
+        return Ok(0);
     }
     let size = || file.ops.size().or_else(|_| file.path.inode()?.attr().map(|a| a.size));
     let mut pos = file.pos();
