@@ -571,8 +571,7 @@ impl Inode for HostInode {
         self.at_place(|dir, name| dir.open_at(name, flags::O_PATH, 0)).ok()
     }
     fn host_changed(&self) {
-        self.invalidate();
-        lock(&self.negatives).clear();
+        self.changed();
     }
     fn permission(&self, _cred: &Cred, mask: u32) -> Result<()> {
         if mask == 0 || !matches!(self.kind, FileType::Directory | FileType::Regular) {

@@ -68,7 +68,7 @@ impl Dentry {
     /// name by linkat(2), once.
     pub fn new_unnamed(dir: &Arc<Dentry>, inode: Arc<dyn Inode>, linkable: bool) -> Arc<Dentry> {
         let name = format!("#{}", inode.ino());
-        let hasher = dir.children.read().hasher().clone();
+        let hasher = dir.hasher.clone();
         let d = Dentry::make(Some(inode), Arc::from(name.as_bytes()), Some(dir.clone()), hasher);
         d.removed.store(true, Ordering::Release);
         d.linkable.store(linkable, Ordering::Release);
