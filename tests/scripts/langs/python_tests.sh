@@ -7,7 +7,6 @@
 # compare: passed
 # places: host machine plain
 # except: test.test_os.TestSendfile.  needs a socket of AF_INET
-# except: test.test_epoll.TestEPoll.  needs a socket of AF_INET
 # except: test.test_signal.WakeupFDTests.test_invalid_socket  needs a socket of AF_INET
 # except: test.test_signal.WakeupFDTests.test_set_wakeup_fd_socket_result  needs a socket of AF_INET
 # except: test.test_time.TimeTestCase.test_monotonic_settime  the clock of the host cannot be set

@@ -11,6 +11,7 @@ pub mod eventfd;
 pub mod events;
 pub mod fdtable;
 pub mod file;
+pub mod handle;
 pub mod inherited;
 pub mod inode;
 pub mod lock;
@@ -53,6 +54,8 @@ pub struct Vfs {
     pub protected: permission::Protected,
     /// Counts of inotify(7).
     inotify: Arc<notify::Counts>,
+    /// Files whose handles are out.
+    pub handles: handle::Handles,
     /// Where memfd_create(2) makes its files.
     memfds: OnceLock<Arc<dyn FileSystem>>,
     /// Where anonymous files live.
