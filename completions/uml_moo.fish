@@ -1,3 +1,4 @@
+# fish completion for uml_moo, made by crates/pure/usage
 complete -c uml_moo -s d -l in-place -d 'merge into the backing file itself; all its COW files become invalid'
 complete -c uml_moo -s b -l backing -r -F -d 'use this backing file instead of the one the COW file names'
 complete -c uml_moo -l info -d 'tell what the COW file is'
@@ -6,4 +7,4 @@ complete -c uml_moo -l from -x -a 'raw cow qcow2' -d 'format of the input; witho
 complete -c uml_moo -l to -x -a 'raw cow qcow2' -d 'format of the output, raw without it; cow keeps what differs from the -b file'
 complete -c uml_moo -s h -l help -d 'show this help and exit'
 complete -c uml_moo -s V -l version -d 'show the version and exit'
-complete -c uml_moo -l completions -x -a 'bash zsh fish' -d 'print completions for a shell and exit'
+complete -c uml_moo -l completions -x -a 'bash zsh fish' -d 'print completions for a shell (bash, zsh, fish) and exit'

@@ -1,18 +1,21 @@
-# bash completion for uml_switch
+# bash completion for uml_switch, made by crates/pure/usage
 _uml_switch() {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} i=1 n=0
     case $prev in
-        -unix|-mgmt|-ask|-pcap) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -unix) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         -tap) mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net 2>/dev/null)" -- "$cur"); return ;;
-        -port) mapfile -t COMPREPLY < <(compgen -W "rate= loss= delay= jitter= isolated=on" -- "$cur")
-            compopt -o nospace; return ;;
-        -busy-poll) return ;;
+        -mgmt) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -pcap) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -port) mapfile -t COMPREPLY < <(compgen -W 'rate= loss= delay= jitter= isolated=on' -- "$cur"); compopt -o nospace 2>/dev/null; return ;;
+        -age) :; return ;;
+        -busy-poll) :; return ;;
+        -ask) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        -completions) mapfile -t COMPREPLY < <(compgen -W 'bash zsh fish' -- "$cur"); return ;;
     esac
-    if [[ ${COMP_WORDS[1]} == -ask && $COMP_CWORD -ge 3 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "help stats ports macs set flush kick quit" -- "$cur")
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W '-unix -compat-v0 -tap -hub -daemon -mgmt -pcap -port-isolation -port -age -busy-poll -quiet -ask -completions -h -help -V -version' -- "$cur")
         return
     fi
-    mapfile -t COMPREPLY < <(compgen -W "-unix -compat-v0 -tap -hub -daemon -mgmt -pcap -port-isolation -port \
-        -busy-poll -quiet -ask -help -version" -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'help stats ports macs set flush kick quit' -- "$cur")
 }
-complete -F _uml_switch uml_switch
+complete -o filenames -F _uml_switch uml_switch

@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -217,6 +220,35 @@ static void do_futex(long n)
 	wait_turn(0);
 }
 
+/* One of a thousand descriptors becomes ready, is found, and read. */
+static void do_epoll(long n)
+{
+	enum { COUNT = 1000 };
+	static int epoll = -1, fds[COUNT];
+	static uint32_t at = 12345;
+	if (epoll < 0) {
+		struct rlimit limit;
+		CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+		limit.rlim_cur = limit.rlim_max;
+		CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+		CHECK((epoll = epoll_create1(0)) >= 0);
+		for (int i = 0; i < COUNT; i++) {
+			CHECK((fds[i] = eventfd(0, EFD_NONBLOCK)) >= 0);
+			struct epoll_event event = {.events = EPOLLIN, .data.fd = fds[i]};
+			CHECK(epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event) == 0);
+		}
+	}
+	while (n--) {
+		uint64_t one = 1;
+		struct epoll_event ready[8];
+		at = at * 1103515245 + 12345;
+		int fd = fds[(at >> 16) % COUNT];
+		CHECK(write(fd, &one, 8) == 8);
+		CHECK(epoll_wait(epoll, ready, 8, -1) == 1 && ready[0].data.fd == fd);
+		CHECK(read(fd, &one, 8) == 8 && one == 1);
+	}
+}
+
 static void do_fork(long n)
 {
 	while (n--) {
@@ -281,6 +313,7 @@ static const struct row {
 	{"pipe-ping-pong", do_pipe, 0},
 	{"unix-ping-pong", do_unix, 0},
 	{"futex-ping-pong", do_futex, 0},
+	{"epoll-1000", do_epoll, 0},
 	{"fork-exit-wait", do_fork, 0},
 	{"fork-exec-wait", do_exec, 0},
 	{"thread-create-join", do_thread, 0},

@@ -94,6 +94,10 @@ pub trait Context: Send {
     /// Resumes the guest and waits until it needs the kernel.
     fn run(&mut self) -> Event;
 
+    /// Told before [`Context::run`] when the calling kernel thread has woken another one: it should not keep its processor
+    /// busy while the guest runs.
+    fn make_way(&mut self) {}
+
     /// Registers at the last event. `rax` at a system call is the call's number until a result is set.
     fn regs(&mut self) -> Regs;
     /// Replaces all general registers and the segment bases.
@@ -129,6 +133,21 @@ pub trait Context: Send {
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize;
     /// Copies to guest memory; may be delayed until the guest resumes. Returns the bytes that could be written.
     fn write(&mut self, addr: u64, buf: &[u8]) -> usize;
+    /// The bytes from `addr` on that the stub captured with the arguments of the present system call; how many they are, at
+    /// most the buffer's. 0 says nothing about the memory.
+    fn captured(&mut self, addr: u64, buf: &mut [u8]) -> usize {
+        let _ = (addr, buf);
+        0
+    }
+    /// As [`Context::write`] of all bytes, but done only when the guest resumes, or by [`Context::flush`]: for the results
+    /// of a system call, where the caller knows that the memory is private and writable. If the guest takes it away
+    /// meanwhile, the call gives EFAULT after all. False if it cannot be done so; then nothing is.
+    fn write_later(&mut self, addr: u64, buf: &[u8]) -> bool {
+        let _ = (addr, buf);
+        false
+    }
+    /// Does now what was left for later.
+    fn flush(&mut self) {}
     /// Atomically compares and swaps a 32-bit word of guest memory, aligned. Returns the value found.
     fn compare_exchange_u32(&mut self, addr: u64, old: u32, new: u32) -> Result<u32>;
 

@@ -116,6 +116,10 @@ pub trait Space: Send + Sync {
     fn mincore(&self, addr: u64, out: &mut [u8]) -> Result<()>;
     /// Bytes resident: private, and shared (from the host's accounting; sampled).
     fn resident_bytes(&self) -> (u64, u64);
+    /// Private bytes resident, where each page that forks share counts in proportion. Slow: walks all pages.
+    fn proportional_bytes(&self) -> u64 {
+        self.resident_bytes().0
+    }
     /// Whether somebody reads and changes the code of this space (a debugger): then it holds what the program put there, and
     /// nothing of ours.
     fn watch(&self, _on: bool) {}

@@ -48,8 +48,21 @@ pub(crate) struct LinuxContext {
     own_gs: bool,
     /// Number of the system call of the last event.
     nr: u64,
+    /// What the stub captured of its arguments: guest address and bytes.
+    captured: (u64, usize),
+    later: Later,
+    /// The guest took memory away that the call's result was to go to.
+    lost: bool,
     /// The stub cannot be used any more.
     died: Option<u8>,
+}
+
+/// Bytes that the stub will copy to guest memory when it resumes.
+#[derive(Default)]
+struct Later {
+    count: usize,
+    used: usize,
+    pieces: [(u64, usize, usize); ctl::OUT_MAX],
 }
 
 /// Fills in the control page and the first frame of a slot at an address.
@@ -75,8 +88,18 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
 impl LinuxContext {
     fn new(space: Arc<LinuxSpace>, thread: Arc<Thread>, gs_base: u64) -> LinuxContext {
         let flags = flag::FS | flag::GS;
-        let mut context =
-            LinuxContext { space, thread, at: At::Frame, flags, own_gs: false, nr: 0, died: None };
+        let mut context = LinuxContext {
+            space,
+            thread,
+            at: At::Frame,
+            flags,
+            own_gs: false,
+            nr: 0,
+            captured: (0, 0),
+            later: Later::default(),
+            lost: false,
+            died: None,
+        };
         if gs_base != 0 {
             context.set_gs(gs_base);
         }
@@ -213,14 +236,44 @@ impl LinuxContext {
         Event::Died { signo: libc::SIGKILL as u8 }
     }
 
+    /// Copies the pieces left for later now, from the kernel; false if the guest has taken their memory away.
+    fn copy_pieces(&mut self) -> bool {
+        let mut whole = true;
+        for i in 0..core::mem::take(&mut self.later.count) {
+            let (addr, len, at) = self.later.pieces[i];
+            let mut buf = [0; ctl::OUT_LEN_MAX];
+            self.slot().read(at, &mut buf[..len]);
+            whole &= self.space.write(addr, &buf[..len]) == len;
+        }
+        self.later.used = 0;
+        whole
+    }
+
+    /// Leaves the copying to the stub, which is about to be resumed.
+    fn hand_pieces(&mut self) -> u32 {
+        if self.later.count == 0 {
+            return 0;
+        }
+        let slot = self.slot();
+        for (i, &(addr, len, at)) in self.later.pieces[..self.later.count].iter().enumerate() {
+            let entry = ctl::OUT_LIST + i * ctl::OUT_STEP;
+            slot.set64(entry, addr);
+            slot.set32(entry + 8, len as u32);
+            slot.set32(entry + 12, at as u32);
+        }
+        slot.set32(ctl::OUT_COUNT, self.later.count as u32);
+        flag::COPY
+    }
+
     /// Resumes the thread with the orders given and waits for it to stop.
     fn turn(&mut self, flags: u32) -> Option<u32> {
         let slot = self.slot();
         slot.set32(ctl::INTERRUPTED, 0);
         slot.set32(ctl::FLAGS, flags);
-        self.engine().placement.before_resume(&self.thread);
+        let placement = &self.engine().placement;
+        placement.before_resume(&self.thread, self.thread.is_asleep());
         self.thread.resume();
-        self.thread.wait()
+        self.thread.wait(placement)
     }
 
     /// What an event means; `None` if the guest goes on at once.
@@ -228,6 +281,8 @@ impl LinuxContext {
         match event {
             kind::PATCHED => {
                 self.at = At::Patched;
+                let len = self.slot().get32(ctl::CAP_LEN) as usize;
+                self.captured = (self.slot().get64(ctl::CAP_ADDR), len.min(ctl::CAP_LEN_MAX));
                 let r = self.patched();
                 self.nr = r.gprs[reg::RAX];
                 Some(Event::Syscall { nr: self.nr, args: args(&r) })
@@ -303,6 +358,7 @@ impl LinuxContext {
         if self.died.is_some() {
             return Err(errno::ESRCH);
         }
+        self.flush();
         if self.at == At::Frame {
             return Ok(());
         }
@@ -339,6 +395,14 @@ impl LinuxContext {
         Ok(Some(image))
     }
 
+    /// The memory behind what was captured changes.
+    fn forget_captured(&mut self, addr: u64, len: usize) {
+        let (from, n) = self.captured;
+        if addr < from.saturating_add(n as u64) && from < addr.saturating_add(len as u64) {
+            self.captured = (0, 0);
+        }
+    }
+
     fn shape(&self) -> Result<FrameShape> {
         self.engine().frame.get().cloned().ok_or(errno::EAGAIN)
     }
@@ -360,8 +424,20 @@ impl Context for LinuxContext {
                 return Event::Kicked;
             }
             let own = if self.own_gs { flag::GS } else { 0 };
-            let flags = core::mem::take(&mut self.flags) | own;
-            match self.turn(flags) {
+            let flags = self.flags | own;
+            (self.captured, self.lost) = ((0, 0), false);
+            let copy = self.hand_pieces();
+            let got = self.turn(flags | copy);
+            if copy != 0 && got == Some(kind::COPY_FAULT) {
+                // Of the orders none but the copying was begun.
+                if !self.copy_pieces() {
+                    self.set_result(errno::EFAULT.as_ret());
+                }
+                continue;
+            }
+            self.flags = 0;
+            self.later = Later::default();
+            match got {
                 None => return self.dead(),
                 Some(event) => {
                     if let Some(event) = self.decode(event) {
@@ -370,6 +446,10 @@ impl Context for LinuxContext {
                 }
             }
         }
+    }
+
+    fn make_way(&mut self) {
+        self.thread.seat.make_way();
     }
 
     fn regs(&mut self) -> Regs {
@@ -402,6 +482,7 @@ impl Context for LinuxContext {
     }
 
     fn set_result(&mut self, value: u64) {
+        let value = if core::mem::take(&mut self.lost) { errno::EFAULT.as_ret() } else { value };
         match self.at {
             At::Patched => self.slot().set64(ctl::REGS + reg::RAX * 8, value),
             At::Frame => {
@@ -501,14 +582,55 @@ impl Context for LinuxContext {
     }
 
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize {
+        if self.captured(addr, buf) == buf.len() {
+            return buf.len();
+        }
+        self.flush();
         self.space.read(addr, buf)
     }
 
     fn write(&mut self, addr: u64, buf: &[u8]) -> usize {
+        self.flush();
+        self.forget_captured(addr, buf.len());
         self.space.write(addr, buf)
     }
 
+    fn captured(&mut self, addr: u64, buf: &mut [u8]) -> usize {
+        let (from, len) = self.captured;
+        let Some(skip) = addr.checked_sub(from).map(|s| s as usize).filter(|&s| s < len) else { return 0 };
+        // What lies outside the guest's addresses is not to be had this way either.
+        let n = buf.len().min(len - skip);
+        if addr.checked_add(n as u64).is_none_or(|end| end > self.space.range().1) {
+            return 0;
+        }
+        self.slot().read(ctl::CAP + skip, &mut buf[..n]);
+        n
+    }
+
+    fn write_later(&mut self, addr: u64, buf: &[u8]) -> bool {
+        let Later { count, used, .. } = self.later;
+        let inside = addr.checked_add(buf.len() as u64).is_some_and(|end| end <= self.space.range().1);
+        if count == ctl::OUT_MAX || buf.len() > ctl::OUT_LEN_MAX - used || !inside || self.died.is_some() {
+            self.flush();
+            return false;
+        }
+        self.slot().write(ctl::OUT + used, buf);
+        self.later.pieces[count] = (addr, buf.len(), ctl::OUT + used);
+        self.later.count = count + 1;
+        self.later.used = used + buf.len();
+        self.forget_captured(addr, buf.len());
+        true
+    }
+
+    fn flush(&mut self) {
+        if self.later.count != 0 && !self.copy_pieces() {
+            self.set_result(errno::EFAULT.as_ret());
+            self.lost = true;
+        }
+    }
+
     fn compare_exchange_u32(&mut self, addr: u64, old: u32, new: u32) -> Result<u32> {
+        self.flush();
         let (start, end) = self.space.range();
         if !addr.is_multiple_of(4) {
             return Err(errno::EINVAL);

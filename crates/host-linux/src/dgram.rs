@@ -71,6 +71,19 @@ impl RecvBatch {
     /// # Errors
     /// Those of recvmmsg(2); `WouldBlock` when nothing is waiting.
     pub fn recv(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.fetch(socket, true)
+    }
+
+    /// Does the same without asking who sent: for a connected socket, which hears its peer alone. The senders are
+    /// [`Addr::UNNAMED`].
+    ///
+    /// # Errors
+    /// As of [`recv`](Self::recv).
+    pub fn recv_from_peer(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.fetch(socket, false)
+    }
+
+    fn fetch(&mut self, socket: BorrowedFd<'_>, named: bool) -> io::Result<usize> {
         // SAFETY: mmsghdr and iovec are plain C structures for which all-zero is a valid value.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         // SAFETY: as above.
@@ -81,8 +94,10 @@ impl RecvBatch {
         for ((header, slice), (frame, addr)) in headers.iter_mut().zip(slices.iter_mut()).zip(parts) {
             slice.iov_base = frame.as_mut_ptr().cast();
             slice.iov_len = frame.len();
-            header.msg_hdr.msg_name = addr.bytes.as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = ADDR_LEN as libc::socklen_t;
+            if named {
+                header.msg_hdr.msg_name = addr.bytes.as_mut_ptr().cast();
+                header.msg_hdr.msg_namelen = ADDR_LEN as libc::socklen_t;
+            }
             header.msg_hdr.msg_iov = slice;
             header.msg_hdr.msg_iovlen = 1;
             room += 1;
@@ -90,8 +105,8 @@ impl RecvBatch {
         if room == 0 {
             return Ok(0);
         }
-        // SAFETY: each of the first `room` headers points to one slice of `slices` and one address of
-        // `self.addrs`, each slice to its own part of `self.frames`; all of them live, unshared, until the call
+        // SAFETY: each of the first `room` headers points to one slice of `slices` and, or not at all, to one address
+        // of `self.addrs`, each slice to its own part of `self.frames`; all of them live, unshared, until the call
         // returns.
         let got = unsafe {
             libc::recvmmsg(
@@ -135,7 +150,8 @@ impl RecvBatch {
     }
 }
 
-/// Sends `batch` (datagram and receiver each) through `socket`, never blocking, and returns how many went out.
+/// Sends `batch` (datagram and receiver each) through `socket`, never blocking, and returns how many went out. On a
+/// connected socket [`Addr::UNNAMED`] is its peer, which saves the kernel the search for the name.
 ///
 /// The kernel stops at the first that cannot be sent; no more than [`BATCH`] are tried. The caller goes on behind
 /// the one that failed.
@@ -231,6 +247,25 @@ mod tests {
         send_batch(a.as_fd(), &[(b"y", &b_addr)]).unwrap();
         batch.recv(b.as_fd()).unwrap();
         assert_eq!(batch.get(0).1.as_bytes(), a_addr.as_bytes());
+    }
+
+    #[test]
+    fn connected_sockets_need_no_names() {
+        let (a, a_addr) = bound("ca", 107);
+        let (b, b_addr) = bound("cb", 107);
+        let to = |addr: &Addr| SocketAddr::from_abstract_name(&addr.as_bytes()[3..]).unwrap();
+        a.connect_addr(&to(&b_addr)).unwrap();
+        b.connect_addr(&to(&a_addr)).unwrap();
+        let frames = [(&b"1"[..], &Addr::UNNAMED), (b"22", &Addr::UNNAMED)];
+        assert_eq!(send_batch(a.as_fd(), &frames).unwrap(), 2);
+        let mut batch = RecvBatch::new(4, 16);
+        assert_eq!(batch.recv_from_peer(b.as_fd()).unwrap(), 2);
+        let (frame, from, cut) = batch.get(1);
+        assert_eq!((frame, from.as_bytes(), cut), (&b"22"[..], &b""[..], false));
+        // A stranger is not heard.
+        let stranger = UnixDatagram::unbound().unwrap();
+        let error = send_batch(stranger.as_fd(), &[(b"x", &b_addr)]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

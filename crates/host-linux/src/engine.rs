@@ -263,6 +263,7 @@ impl Engine {
         w.u64(consts::STRICT as u64 + 8).store(layout::CONSTS + consts::STRICT_CODE as u64, Relaxed);
         let strict: Vec<u8> = strict.into_iter().flat_map(filter::Insn::encode).collect();
         w.write(consts::STRICT_CODE as u64, &strict);
+        w.write(consts::CAPTURES as u64, &crate::x86_64::captures::table());
 
         let has_proc = std::fs::metadata("/proc/self/schedstat").is_ok();
         let pages = slots.take().map_err(memfd)?;

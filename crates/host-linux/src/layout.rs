@@ -43,6 +43,9 @@ pub(crate) mod consts {
     /// `struct sock_fprog` of the strict filter, and its instructions.
     pub(crate) const STRICT: usize = 0x100;
     pub(crate) const STRICT_CODE: usize = 0x110;
+    /// What is captured of which system call, see [`crate::layout::capture`].
+    pub(crate) const CAPTURES: usize = 0xc00;
+    pub(crate) const CAPTURES_LEN: usize = 0x200;
 }
 
 /// Offsets in the control page that opens a slot.
@@ -70,6 +73,15 @@ pub(crate) mod ctl {
     pub(crate) const CAS_OLD: usize = 0x40;
     pub(crate) const CAS_NEW: usize = 0x44;
     pub(crate) const CAS_FAULT: usize = 0x48;
+    /// Pieces of memory that the stub copies before it resumes guest code.
+    pub(crate) const OUT_COUNT: usize = 0x50;
+    /// Bytes captured with a system call's arguments, and their guest address.
+    pub(crate) const CAP_LEN: usize = 0x54;
+    pub(crate) const CAP_ADDR: usize = 0x58;
+    /// The pieces: guest address, bytes, offset in the slot.
+    pub(crate) const OUT_LIST: usize = 0x60;
+    pub(crate) const OUT_STEP: usize = 16;
+    pub(crate) const OUT_MAX: usize = 4;
     /// Values answered in the stub: pid, tid, ppid, uid, euid, gid, egid; and whether they are valid.
     pub(crate) const FAST: usize = 0x100;
     pub(crate) const FAST_VALID: usize = 0x11c;
@@ -77,6 +89,11 @@ pub(crate) mod ctl {
     pub(crate) const STACK_TOP: usize = 0x7f0;
     /// Registers of a thread that came by a patched site.
     pub(crate) const REGS: usize = 0x800;
+    /// What was captured, and what is to be copied out.
+    pub(crate) const CAP: usize = 0x1000;
+    pub(crate) const CAP_LEN_MAX: usize = 0x800;
+    pub(crate) const OUT: usize = 0x1800;
+    pub(crate) const OUT_LEN_MAX: usize = 0x800;
 }
 
 /// Lowest offset in a slot where a signal frame may stand; below are the control page and the capture buffers.
@@ -106,6 +123,8 @@ pub(crate) mod kind {
     pub(crate) const PATCHED_KICK: u32 = 0x41;
     /// A compare-and-swap was done.
     pub(crate) const CAS: u32 = 0x42;
+    /// A piece could not be copied out.
+    pub(crate) const COPY_FAULT: u32 = 0x43;
 }
 
 const _: () = assert!(TRAMPOLINES < SLOTS && SLOTS + SLOTS_MAX * SLOT_LEN <= REGION + REGION_LEN);
@@ -122,6 +141,29 @@ pub(crate) mod flag {
     pub(crate) const EXIT: u32 = 8;
     /// Compare and swap a word of guest memory, and come back.
     pub(crate) const CAS: u32 = 0x10;
+    /// Copy the pieces of [`super::ctl::OUT_LIST`] first of all.
+    pub(crate) const COPY: u32 = 0x20;
+}
+
+/// What the stub captures of a system call's arguments, by number, in a table of [`consts::CAPTURES`]. The bytes are as the
+/// guest could have them; they save the kernel process a host call.
+pub(crate) mod capture {
+    /// A string that the first or second argument points to.
+    pub(crate) const STR_RDI: u8 = 1;
+    pub(crate) const STR_RSI: u8 = 2;
+    /// Bytes at the second argument, as many as the third says, or sixteen times that.
+    pub(crate) const RSI_RDX: u8 = 3;
+    pub(crate) const RSI_RDX16: u8 = 4;
+    /// Bytes at the first argument, eight times what the second says.
+    pub(crate) const RDI_RSI8: u8 = 5;
+    /// Bytes of fixed length.
+    pub(crate) const RDI_16: u8 = 6;
+    pub(crate) const RSI_8: u8 = 7;
+    pub(crate) const RSI_32: u8 = 8;
+    pub(crate) const RDX_16: u8 = 9;
+    pub(crate) const R10_12: u8 = 10;
+    /// Longest string; longer ones are not captured.
+    pub(crate) const STR_MAX: u32 = 512;
 }
 
 /// Offsets in the request page.

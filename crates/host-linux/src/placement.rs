@@ -6,19 +6,22 @@
 //! *balancer* spreads tasks only when some really wait for a processor while another has nothing to do: it reads how
 //! long each active guest thread waited to run (proc_pid_schedstat(5)).
 //!
-//! A task that is alone and calls often may use two processors: the guest thread on one, the kernel thread on the other,
-//! both spinning for some microseconds before they sleep.
+//! A task may also use two processors: its guest thread goes *out* to another one, and both halves spin for a while before
+//! they sleep. A system call then costs no switch at all. It pays for a task that calls often and is answered at once,
+//! while the machine leaves the other processor free; so the kernel thread of each task counts what spinning saved and
+//! what it cost, and sends its guest thread out or calls it home by that. A wake-up of a sleeper on another processor is
+//! what costs: twenty microseconds and more, several times what a call saves.
 
 use std::{
     cell::Cell,
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU32, Ordering::*},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::*},
     },
     time::{Duration, Instant},
 };
 
-use crate::{engine::lock, sys::process, thread::Thread};
+use crate::{engine::lock, sys::process, thread::Thread, x86_64::cycles};
 
 /// Time between two looks of the balancer.
 const TICK: Duration = Duration::from_millis(10);
@@ -26,11 +29,25 @@ const TICK: Duration = Duration::from_millis(10);
 const QUIET: u32 = 20;
 /// Guest threads looked at closely in a tick.
 const CLOSE: usize = 32;
-/// How long either half spins.
-const SPIN: Duration = Duration::from_micros(20);
-/// Events in a tick that make spinning worth while.
-const BUSY: u32 = 300;
-/// Ticks to wait after spinning was of no use, and after a move.
+/// How long a guest thread that is out spins for its answer: about what a wake-up from afar costs.
+const SPIN: Duration = Duration::from_micros(30);
+/// How long its kernel thread spins for the next call: nothing else wants that processor.
+const PATIENCE: Duration = Duration::from_micros(200);
+/// A call and its answer that take no longer than this are *quick*.
+const QUICK: Duration = Duration::from_micros(60);
+/// Quick calls in a row after which a thread goes out for the first time; twice as many after an outing that did not pay,
+/// and at most so many.
+const STREAK: u32 = 24;
+const STREAK_MAX: u32 = 4096;
+/// What an outing, or a sleep during one, costs in quick calls saved.
+const COST: i32 = 8;
+/// Most that is counted in favour of an outing.
+const CREDIT_MAX: i32 = 64;
+/// Ticks without outings after the machine had more to do than processors for it.
+const CROWDED: u32 = 10;
+/// Calls in a tick that make a task one that has something to do.
+const BUSY: u32 = 100;
+/// Ticks to wait after a move.
 const COOL: u32 = 30;
 /// No processor chosen.
 const NONE: u32 = u32::MAX;
@@ -51,11 +68,18 @@ pub(crate) struct Seat {
     /// Events so far.
     events: AtomicU32,
     in_guest: AtomicBool,
-    /// Rounds that the kernel thread spins.
-    pub(crate) spin: AtomicU32,
-    /// Waits that spinning shortened, and those that it did not.
-    hits: AtomicU32,
-    misses: AtomicU32,
+    /// Its guest thread is out. This and what follows is written by the kernel thread alone.
+    out: AtomicBool,
+    /// Quick calls in a row, and how many of them send the guest thread out.
+    streak: AtomicU32,
+    need: AtomicU32,
+    /// What the outing has saved so far.
+    credit: AtomicI32,
+    /// When the guest thread stopped last, and when it was resumed, in processor cycles.
+    stopped: AtomicU64,
+    resumed: AtomicU64,
+    /// Others wait for the kernel thread's processor.
+    way: AtomicBool,
 }
 
 impl Seat {
@@ -66,19 +90,37 @@ impl Seat {
             kernel: AtomicU32::new(0),
             events: AtomicU32::new(0),
             in_guest: AtomicBool::new(false),
-            spin: AtomicU32::new(0),
-            hits: AtomicU32::new(0),
-            misses: AtomicU32::new(0),
+            out: AtomicBool::new(false),
+            streak: AtomicU32::new(0),
+            need: AtomicU32::new(STREAK),
+            credit: AtomicI32::new(0),
+            stopped: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
+            way: AtomicBool::new(false),
         }
     }
 
-    /// Counts a wait.
-    pub(crate) fn waited(&self, spun: bool, hit: bool) {
+    /// Others wait for the kernel thread's processor: it gives way before it spins.
+    pub(crate) fn make_way(&self) {
+        self.way.store(true, Relaxed);
+    }
+
+    /// Whether the kernel thread should spin for the guest thread.
+    pub(crate) fn is_out(&self) -> bool {
+        self.out.load(Relaxed)
+    }
+
+    /// The guest thread has stopped; `slept` if its kernel thread had to be woken.
+    pub(crate) fn waited(&self, slept: bool) {
         self.in_guest.store(false, Relaxed);
-        if spun {
-            let word = if hit { &self.hits } else { &self.misses };
-            word.store(word.load(Relaxed).wrapping_add(1), Relaxed);
+        self.stopped.store(cycles(), Relaxed);
+        if slept && self.is_out() {
+            self.charge();
         }
+    }
+
+    fn charge(&self) {
+        self.credit.store(self.credit.load(Relaxed) - COST, Relaxed);
     }
 
     /// Whether the kernel thread has resumed the guest thread and waits for it.
@@ -94,7 +136,9 @@ impl Seat {
     /// A new task sits down.
     pub(crate) fn clear(&self) {
         self.cpu.store(NONE, Relaxed);
-        self.spin.store(0, Relaxed);
+        self.out.store(false, Relaxed);
+        self.streak.store(0, Relaxed);
+        self.need.store(STREAK, Relaxed);
     }
 }
 
@@ -105,8 +149,21 @@ pub(crate) struct Placement {
     asleep: AtomicBool,
     closed: AtomicBool,
     balancer: OnceLock<std::thread::Thread>,
-    /// Rounds of a spin loop.
+    pace: Pace,
+    /// Ticks until guest threads may go out again.
+    crowded: AtomicU32,
+    /// The processor with the least to do.
+    calm: AtomicU32,
+}
+
+/// How fast the processor is.
+#[derive(Clone, Copy)]
+pub(crate) struct Pace {
+    /// Rounds of the stub's spin loop that take [`SPIN`].
     rounds: u32,
+    /// Cycles of [`QUICK`] and of [`PATIENCE`].
+    quick: u64,
+    patience: u64,
 }
 
 impl Placement {
@@ -128,7 +185,9 @@ impl Placement {
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             balancer: OnceLock::new(),
-            rounds: calibrate(),
+            pace: Pace::measure(),
+            crowded: AtomicU32::new(0),
+            calm: AtomicU32::new(NONE),
         });
         if p.cpus.len() > 1 {
             let me = p.clone();
@@ -153,8 +212,8 @@ impl Placement {
         }
     }
 
-    /// Called by a kernel thread before it resumes its guest thread.
-    pub(crate) fn before_resume(&self, thread: &Arc<Thread>) {
+    /// Called by a kernel thread before it resumes its guest thread; `asleep` if the guest thread must be woken.
+    pub(crate) fn before_resume(&self, thread: &Arc<Thread>, asleep: bool) {
         let seat = &thread.seat;
         let cpu = seat.cpu.load(Relaxed);
         if cpu == NONE {
@@ -163,6 +222,11 @@ impl Placement {
             process::set_affinity(0, &[cpu as usize]);
             HERE.set(cpu);
         }
+        let now = cycles();
+        if self.cpus.len() > 1 {
+            self.consider(thread, now, asleep);
+        }
+        seat.resumed.store(now, Relaxed);
         seat.events.store(seat.events.load(Relaxed).wrapping_add(1), Relaxed);
         seat.in_guest.store(true, Relaxed);
         if self.asleep.load(Relaxed)
@@ -170,6 +234,75 @@ impl Placement {
             && let Some(t) = self.balancer.get()
         {
             t.unpark();
+        }
+    }
+
+    /// Sends the guest thread out, or calls it home, while it sleeps: then that is cheap.
+    fn consider(&self, thread: &Arc<Thread>, now: u64, asleep: bool) {
+        let seat = &thread.seat;
+        let before = seat.resumed.load(Relaxed);
+        let quick = now.wrapping_sub(before) < self.pace.quick;
+        let crowded = self.crowded.load(Relaxed) != 0;
+        if !seat.is_out() {
+            let streak = if quick { seat.streak.load(Relaxed) + 1 } else { 0 };
+            seat.streak.store(streak, Relaxed);
+            if asleep && streak >= seat.need.load(Relaxed) && !crowded {
+                seat.streak.store(0, Relaxed);
+                self.send_out(thread);
+            }
+            return;
+        }
+        let credit = seat.credit.load(Relaxed);
+        if asleep {
+            seat.charge();
+        } else if credit < CREDIT_MAX {
+            seat.credit.store(credit + 1, Relaxed);
+        }
+        if credit < 0 || crowded {
+            // It sleeps when it stops next, at the latest.
+            thread.set_stub_spin(0);
+            if asleep {
+                seat.out.store(false, Relaxed);
+                let need = seat.need.load(Relaxed);
+                seat.need.store(if credit < 0 { (need * 2).min(STREAK_MAX) } else { STREAK }, Relaxed);
+                thread.confine(seat.cpu.load(Relaxed) as usize);
+            }
+        }
+    }
+
+    fn send_out(&self, thread: &Thread) {
+        let home = thread.seat.cpu.load(Relaxed);
+        let calm = self.calm.load(Relaxed);
+        let other = if calm != NONE && calm != home {
+            calm as usize
+        } else {
+            let Some(&other) = self.cpus.iter().find(|&&c| c as u32 != home) else { return };
+            other
+        };
+        thread.confine(other);
+        thread.set_stub_spin(self.pace.rounds);
+        thread.seat.credit.store(COST, Relaxed);
+        thread.seat.out.store(true, Relaxed);
+    }
+
+    /// Spins until `stopped` answers true, for as long as a kernel thread should while its guest thread is out; false if
+    /// that was not long enough.
+    pub(crate) fn spin(&self, seat: &Seat, stopped: impl Fn() -> bool) -> bool {
+        if seat.way.load(Relaxed) {
+            seat.way.store(false, Relaxed);
+            std::thread::yield_now();
+        }
+        let start = cycles();
+        loop {
+            for _ in 0..32 {
+                if stopped() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if cycles().wrapping_sub(start) > self.pace.patience || self.crowded.load(Relaxed) != 0 {
+                return false;
+            }
         }
     }
 
@@ -250,7 +383,7 @@ impl Placement {
                 active.push((thread, past, new));
             }
         }
-        let mut busy = 0;
+        let (mut busy, mut active_count) = (0, 0);
         for (thread, past, new) in &mut active {
             let now = Instant::now();
             let (ran, waited) = thread.schedstat();
@@ -261,46 +394,49 @@ impl Placement {
             past.idle = *new == 0 && load == 0 && waited == past.waited;
             (past.at, past.ran, past.waited) = (Some(now), ran, waited);
             if !past.idle {
-                busy += 1;
+                active_count += 1;
+                busy += usize::from(*new >= BUSY || load > interval / 8 || past.starved);
                 if let Some(i) = index(thread.seat.cpu.load(Relaxed)) {
                     count[i] += 1;
                 }
             }
         }
-        // Spinning first: it ends as soon as there is company.
-        for (thread, past, new) in &mut active {
-            let seat = &thread.seat;
-            let spins = seat.spin.load(Relaxed) != 0;
-            let (hits, misses) = (seat.hits.swap(0, Relaxed), seat.misses.swap(0, Relaxed));
-            if spins && (busy > 1 || misses > hits / 8 || past.starved) {
-                self.set_spin(thread, false);
-                past.cool = COOL;
-            } else if !spins && busy == 1 && *new >= BUSY && past.cool == 0 && self.cpus.len() > 1 {
-                self.set_spin(thread, true);
-            }
+        // Those who are out need two processors each.
+        if busy * 2 > self.cpus.len() || active.iter().any(|(t, p, _)| t.seat.is_out() && p.starved) {
+            self.crowded.store(CROWDED, Relaxed);
+        } else {
+            self.crowded.store(self.crowded.load(Relaxed).saturating_sub(1), Relaxed);
         }
+        let calm = (0..count.len()).min_by_key(|&i| count[i]).map_or(NONE, |i| self.cpus[i] as u32);
+        self.calm.store(calm, Relaxed);
         // One move at a time.
         let least = (0..count.len()).min_by_key(|&i| count[i]).unwrap_or(0);
         let most = (0..count.len()).max_by_key(|&i| count[i]).unwrap_or(0);
         let starved = active.iter_mut().find(|(t, past, _)| {
-            past.starved && past.cool == 0 && index(t.seat.cpu.load(Relaxed)) == Some(most)
+            past.starved
+                && past.cool == 0
+                && !t.seat.is_out()
+                && index(t.seat.cpu.load(Relaxed)) == Some(most)
         });
         if count[most] >= count[least] + 2 {
             if let Some((thread, past, _)) = starved {
                 self.move_to(thread, self.cpus[least]);
                 past.cool = COOL;
             }
-        } else if busy > 1 && busy <= 4 && active.iter().all(|(_, p, _)| p.light || p.idle) {
+        } else if active_count > 1 && active_count <= 4 && active.iter().all(|(_, p, _)| p.light || p.idle) {
             // Those who hardly use a processor each are better off on one: they talk to each other.
             let apart = active.iter_mut().find(|(t, past, _)| {
-                !past.idle && past.cool == 0 && index(t.seat.cpu.load(Relaxed)).is_some_and(|i| i != most)
+                !past.idle
+                    && past.cool == 0
+                    && !t.seat.is_out()
+                    && index(t.seat.cpu.load(Relaxed)).is_some_and(|i| i != most)
             });
             if let Some((thread, past, _)) = apart {
                 self.move_to(thread, self.cpus[most]);
                 past.cool = COOL / 2;
             }
         }
-        busy
+        active_count
     }
 
     fn move_to(&self, thread: &Thread, cpu: usize) {
@@ -310,21 +446,6 @@ impl Placement {
         let kernel = thread.seat.kernel.load(Relaxed) as i32;
         if process::signal_thread(process::own_pid(), kernel, 0).is_ok() {
             process::set_affinity(kernel, &[cpu]);
-        }
-    }
-
-    /// Lets the halves of a task run on two processors and spin, or brings them together again.
-    fn set_spin(&self, thread: &Thread, on: bool) {
-        let cpu = thread.seat.cpu.load(Relaxed);
-        if on {
-            let Some(&other) = self.cpus.iter().find(|&&c| c as u32 != cpu) else { return };
-            thread.confine(other);
-            thread.set_stub_spin(self.rounds);
-            thread.seat.spin.store(self.rounds, Relaxed);
-        } else {
-            thread.seat.spin.store(0, Relaxed);
-            thread.set_stub_spin(0);
-            thread.confine(cpu as usize);
         }
     }
 }
@@ -342,14 +463,20 @@ struct Past {
     cool: u32,
 }
 
-/// Rounds of a spin loop that take [`SPIN`].
-fn calibrate() -> u32 {
-    let mut least = Duration::MAX;
-    for _ in 0..5 {
-        let t = Instant::now();
-        (0..200).for_each(|_| std::hint::spin_loop());
-        least = least.min(t.elapsed());
+impl Pace {
+    fn measure() -> Pace {
+        let (mut least, mut most) = (Duration::MAX, 1);
+        for _ in 0..5 {
+            let (t, c) = (Instant::now(), cycles());
+            (0..200).for_each(|_| std::hint::spin_loop());
+            let (t, c) = (t.elapsed(), cycles().wrapping_sub(c));
+            if t < least {
+                (least, most) = (t, c);
+            }
+        }
+        let ns = (least.as_nanos() as u64).max(1);
+        let rounds = (SPIN.as_nanos() as u64 * 200 / ns).clamp(50, 20_000) as u32;
+        let of = |d: Duration| (d.as_nanos() as u64).saturating_mul(most) / ns;
+        Pace { rounds, quick: of(QUICK), patience: of(PATIENCE) }
     }
-    let per_round = (least.as_nanos() as u64 / 200).max(1);
-    (SPIN.as_nanos() as u64 / per_round).clamp(50, 20_000) as u32
 }

@@ -468,6 +468,14 @@ impl Space for LinuxSpace {
         (resident.saturating_sub(shared) * PAGE, shared * PAGE)
     }
 
+    fn proportional_bytes(&self) -> u64 {
+        let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
+        let text = self.stub.with_pid(read).and_then(std::io::Result::ok);
+        let line = text.as_deref().and_then(|t| t.lines().find_map(|l| l.strip_prefix("Pss_Anon:")));
+        let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+        kib.map_or_else(|| self.resident_bytes().0, |kib| kib << 10)
+    }
+
     fn watch(&self, on: bool) {
         self.watch_code(on);
     }

@@ -2,6 +2,7 @@
 
 mod asm;
 mod basics;
+mod copies;
 mod patched;
 
 use std::sync::Arc;

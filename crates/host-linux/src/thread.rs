@@ -13,7 +13,7 @@ use hal::{Result, errno};
 use crate::{
     engine::Stub,
     layout::{SLOT_LEN, SLOTS, ctl, flag, state},
-    placement::Seat,
+    placement::{Placement, Seat},
     service::Op,
     slots::Slot,
     sys::{futex, process},
@@ -176,20 +176,17 @@ impl Thread {
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
+    /// Whether the host thread sleeps until it is resumed.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.state().load(Relaxed) & state::STUB_SLEEPS != 0
+    }
+
     /// Waits until the thread stops; the kind of its event, or `None` if it is dead.
-    pub(crate) fn wait(&self) -> Option<u32> {
-        let spin = self.seat.spin.load(Relaxed);
+    pub(crate) fn wait(&self, placement: &Placement) -> Option<u32> {
         let stopped = || self.state().load(Acquire) & (state::KERNEL | state::SERVICE) == state::KERNEL;
-        let mut hit = false;
-        for _ in 0..spin {
-            hit = stopped();
-            if hit {
-                break;
-            }
-            std::hint::spin_loop();
-        }
+        let hit = self.seat.is_out() && placement.spin(&self.seat, stopped);
         let event = self.sleep();
-        self.seat.waited(spin != 0, hit);
+        self.seat.waited(!hit);
         event
     }
 

@@ -6,6 +6,7 @@
 //! inherited, as the host's scheduler decides; who gets a lock next is decided in order of arrival.
 
 mod pi;
+mod requeue;
 mod robust;
 
 use std::sync::atomic::Ordering;
@@ -32,12 +33,11 @@ pub struct FutexArgs {
     pub val3: u32,
 }
 
-/// Does what the host could not do by itself. ENOSYS for waits, which never come here, and for requeueing to
-/// priority-inheriting locks.
+/// Does what the host could not do by itself. ENOSYS for waits, which never come here.
 pub fn futex(cx: &mut TaskCx, a: &FutexArgs) -> Result<u64> {
     let shared = a.op & FUTEX_PRIVATE_FLAG == 0;
     let op = a.op & FUTEX_CMD_MASK;
-    if a.op & FUTEX_CLOCK_REALTIME != 0 && op != FUTEX_LOCK_PI2 {
+    if a.op & FUTEX_CLOCK_REALTIME != 0 && !matches!(op, FUTEX_LOCK_PI2 | FUTEX_WAIT_REQUEUE_PI) {
         return Err(ENOSYS);
     }
     match op {
@@ -53,6 +53,11 @@ pub fn futex(cx: &mut TaskCx, a: &FutexArgs) -> Result<u64> {
         }
         FUTEX_TRYLOCK_PI => pi::try_lock(cx, a.addr, shared),
         FUTEX_UNLOCK_PI => pi::unlock(cx, a.addr, shared),
+        FUTEX_WAIT_REQUEUE_PI => {
+            let deadline = pi::deadline(cx, a.timeout, a.op & FUTEX_CLOCK_REALTIME != 0)?;
+            requeue::wait(cx, a, shared, deadline)
+        }
+        FUTEX_CMP_REQUEUE_PI => requeue::requeue(cx, a, shared),
         _ => Err(ENOSYS),
     }
 }
@@ -150,6 +155,7 @@ fn compare_exchange(cx: &mut TaskCx, addr: u64, old: u32, new: u32) -> Result<u3
 pub fn clear_tid(cx: &mut TaskCx) {
     let addr = cx.task.clear_child_tid.swap(0, Ordering::Relaxed);
     if addr != 0 && cx.write_u32(addr, 0).is_ok() {
+        cx.ctx.flush();
         let _ = cx.mm.space.futex_wake(addr, 1, true);
         let _ = cx.mm.space.futex_wake(addr, 1, false);
     }

@@ -2,6 +2,7 @@
 //! (filesystems, drivers, socket families, the system-call table) only through [`registry`] and [`task::run::Dispatch`].
 #![forbid(unsafe_code)]
 
+pub mod coredump;
 pub mod error;
 pub mod futex;
 pub mod io;
@@ -16,6 +17,7 @@ pub mod net;
 pub mod ptrace;
 pub mod registry;
 mod ring;
+pub mod seccomp;
 pub mod signal;
 pub mod task;
 pub mod time;

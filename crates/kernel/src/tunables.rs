@@ -14,6 +14,8 @@ pub struct Tunables {
     pub nr_open: AtomicU64,
     /// Largest pipe of who has no CAP_SYS_RESOURCE, in bytes (fs.pipe-max-size).
     pub pipe_max_size: AtomicU64,
+    /// Where core dumps go.
+    pub core: crate::coredump::Settings,
     /// Settings of mechanisms that this kernel does not have (swap, write-back): kept and shown.
     pub kept: Mutex<BTreeMap<&'static str, String>>,
 }
@@ -26,6 +28,7 @@ impl Tunables {
             threads_max: (memory / (8 * 16384)).clamp(20, 4_194_303).into(),
             nr_open: (1 << 20).into(),
             pipe_max_size: (1 << 20).into(),
+            core: Default::default(),
             kept: Mutex::new(locks::LEAF, BTreeMap::new()),
         }
     }

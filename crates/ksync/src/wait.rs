@@ -1,18 +1,28 @@
 //! Waiters and wait queues.
 
 use std::{
+    cell::Cell,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread::{self, Thread},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Something a queue can wake. It must not block; it may still be called when it was removed from the queue meanwhile.
 pub trait Wake: Send + Sync {
     /// `events` says what happened (POLL* bits; 0 = anything).
     fn wake(&self, events: u32);
+}
+
+thread_local! {
+    static WOKE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread has woken another one since it asked last.
+pub fn woke_others() -> bool {
+    WOKE.replace(false)
 }
 
 /// What one thread sleeps on.
@@ -38,6 +48,7 @@ impl Waiter {
             && let Some(t) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner)
         {
             t.unpark();
+            WOKE.set(true);
         }
     }
 
@@ -56,10 +67,15 @@ impl Waiter {
                 true
             }
             Some(t) => {
-                if self.notified.load(Ordering::SeqCst) == 0 {
-                    thread::park_timeout(t);
+                let start = Instant::now();
+                while self.notified.load(Ordering::SeqCst) == 0 {
+                    // A notification of the past may end this early.
+                    let Some(left) = t.checked_sub(start.elapsed()).filter(|l| !l.is_zero()) else {
+                        return false;
+                    };
+                    thread::park_timeout(left);
                 }
-                self.notified.load(Ordering::SeqCst) != 0
+                true
             }
         }
     }

@@ -23,11 +23,14 @@ use crate::{args::Args, table::Row};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_CLONE, "clone", clone).always().partial("no namespaces"),
-    Row::new(nr::SYS_CLONE3, "clone3", clone3).always().partial("no namespaces, set_tid, cgroup"),
+    Row::new(nr::SYS_CLONE3, "clone3", clone3).always().partial("no namespaces, no cgroup"),
     Row::new(nr::SYS_FORK, "fork", fork).always(),
     Row::new(nr::SYS_VFORK, "vfork", vfork).always(),
     Row::new(nr::SYS_SET_TID_ADDRESS, "set_tid_address", set_tid_address),
 ];
+
+/// Most namespaces of process ids inside each other (Linux's).
+const MAX_PID_NS_LEVEL: u64 = 32;
 
 fn start(cx: &mut TaskCx, args: &CloneArgs) -> Result<u64> {
     clone_task(cx, args).map(|tid| u64::from(tid.cast_unsigned()))
@@ -47,6 +50,7 @@ fn clone(cx: &mut TaskCx, a: Args) -> Result<u64> {
         child_tid: a.u64(3),
         tls: a.u64(4),
         pidfd: a.u64(2),
+        wanted_tid: None,
     };
     start(cx, &args)
 }
@@ -72,11 +76,24 @@ fn clone3(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if r.flags & (CSIGNAL | CLONE_DETACHED) != 0
         || !signal_ok
         || (r.stack == 0) != (r.stack_size == 0)
-        || r.set_tid_size != 0
+        || (r.set_tid == 0) != (r.set_tid_size == 0)
+        || r.set_tid_size > MAX_PID_NS_LEVEL
         || r.flags & (abi::sched::CLONE_THREAD | abi::sched::CLONE_PARENT) != 0 && r.exit_signal != 0
     {
         return Err(EINVAL);
     }
+    let wanted_tid = match r.set_tid_size {
+        0 => None,
+        n => {
+            let mut ids = vec![0; n as usize * 4];
+            cx.copy_in(r.set_tid, &mut ids)?;
+            // One for each namespace of process ids, from the inner one; there is one.
+            if n > 1 {
+                return Err(EINVAL);
+            }
+            Some(i32::from_le_bytes([ids[0], ids[1], ids[2], ids[3]]))
+        }
+    };
     let args = CloneArgs {
         flags: r.flags,
         exit_signal: r.exit_signal as u32,
@@ -85,6 +102,7 @@ fn clone3(cx: &mut TaskCx, a: Args) -> Result<u64> {
         parent_tid: r.parent_tid,
         child_tid: r.child_tid,
         pidfd: r.pidfd,
+        wanted_tid,
     };
     start(cx, &args)
 }

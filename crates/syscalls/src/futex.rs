@@ -17,8 +17,7 @@ use kernel::{
 use crate::{args::Args, table::Row};
 
 pub(crate) const ROWS: &[Row] = &[
-    Row::new(nr::SYS_FUTEX, "futex", futex)
-        .partial("no requeueing to priority-inheriting locks; priority is not inherited"),
+    Row::new(nr::SYS_FUTEX, "futex", futex).partial("priority is not inherited"),
     Row::new(nr::SYS_FUTEX_WAITV, "futex_waitv", by_host).partial("as the host has it, from Linux 5.16"),
     Row::new(nr::SYS_FUTEX_WAKE, "futex_wake", by_host).partial("as the host has it, from Linux 6.7"),
     Row::new(nr::SYS_FUTEX_WAIT, "futex_wait", by_host).partial("as the host has it, from Linux 6.7"),

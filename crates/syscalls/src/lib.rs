@@ -33,6 +33,7 @@ mod ptrace;
 mod rlimit;
 mod rw;
 mod sched;
+mod seccomp;
 mod signal;
 mod socket;
 mod sockmsg;
@@ -42,6 +43,7 @@ mod sysv;
 mod time;
 mod timer;
 mod uname;
+mod unshare;
 mod wait;
 mod xattr;
 

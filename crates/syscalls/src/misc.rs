@@ -7,7 +7,11 @@ use abi::{
     procinfo::Sysinfo,
     sched::*,
 };
-use kernel::{Result, machine::End, task::TaskCx};
+use kernel::{
+    Result,
+    machine::End,
+    task::{TaskCx, Work},
+};
 
 use crate::{args::Args, table::Row};
 
@@ -16,7 +20,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_GETRANDOM, "getrandom", getrandom),
     Row::new(nr::SYS_REBOOT, "reboot", reboot).partial("no kexec, no suspend"),
     Row::new(nr::SYS_SYSLOG, "syslog", syslog),
-    Row::new(nr::SYS_SECCOMP, "seccomp", |_, _| Err(EINVAL)).partial("as a kernel without filters"),
     // Nobody tells us when the host preempts a thread, so its sequences cannot be restarted.
     Row::new(nr::SYS_RSEQ, "rseq", |_, _| Err(ENOSYS)).partial("not there: ENOSYS"),
 ];
@@ -62,7 +65,7 @@ fn getrandom(cx: &mut TaskCx, a: Args) -> Result<u64> {
         if put < n {
             return if done == 0 { Err(EFAULT) } else { Ok(done as u64) };
         }
-        if !cx.task.work().is_empty() {
+        if cx.task.work().intersects(Work::INTERRUPTS) {
             break;
         }
     }

@@ -80,7 +80,8 @@ fn prctl(cx: &mut TaskCx, a: Args) -> Result<u64> {
             cx.copy_out(arg, &out)?;
             Ok(0)
         }
-        PR_GET_SECCOMP => Ok(0),
+        PR_GET_SECCOMP => Ok(u64::from(cx.task.seccomp.mode())),
+        PR_SET_SECCOMP => crate::seccomp::set_by_prctl(cx, arg, a.u64(2)),
         PR_CAPBSET_READ => {
             let cap = u32::try_from(arg).ok().filter(|c| *c <= CAP_LAST_CAP).ok_or(EINVAL)?;
             flag(cx.cred().cap_bounding >> cap & 1 != 0)

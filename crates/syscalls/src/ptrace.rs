@@ -15,7 +15,7 @@ use kernel::{
 use crate::{args::Args, table::Row};
 
 pub(crate) const ROWS: &[Row] = &[
-    Row::new(nr::SYS_PTRACE, "ptrace", ptrace_call).partial("no seccomp events; watching reads is refused"),
+    Row::new(nr::SYS_PTRACE, "ptrace", ptrace_call).partial("watching reads is refused"),
     Row::new(nr::SYS_PROCESS_VM_READV, "process_vm_readv", |cx, a| process_vm(cx, a, false)),
     Row::new(nr::SYS_PROCESS_VM_WRITEV, "process_vm_writev", |cx, a| process_vm(cx, a, true)),
 ];

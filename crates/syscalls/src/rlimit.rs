@@ -37,9 +37,10 @@ fn set(cx: &TaskCx, p: &Arc<Process>, resource: usize, new: Rlimit) -> Result<()
     {
         return Err(EPERM);
     }
+    let may_raise = cx.cred().has(CAP_SYS_RESOURCE);
     {
         let mut limits = p.rlimits.lock();
-        if new.max > limits[resource].1 && !cx.cred().has(CAP_SYS_RESOURCE) {
+        if new.max > limits[resource].1 && !may_raise {
             return Err(EPERM);
         }
         limits[resource] = (new.cur, new.max);

@@ -352,6 +352,15 @@ TEST(devices)
 	for (int i = 0; i < 64; i++)
 		CHECK_EQ(text[i], 0);
 	CHECK_ERR(write(full, "x", 1), ENOSPC);
+	/* Seeking goes nowhere, but is not refused. */
+	int devices[] = {null, zero, full, random};
+	for (int i = 0; i < 4; i++) {
+		CHECK_EQ(lseek(devices[i], 100, SEEK_SET), 0);
+		CHECK_EQ(lseek(devices[i], 7, SEEK_CUR), 0);
+		CHECK_EQ(lseek(devices[i], -6404604570672226118, SEEK_END), 0);
+		CHECK_EQ(lseek(devices[i], -1, SEEK_DATA), 0);
+		CHECK_ERR(lseek(devices[i], 0, 99), EINVAL);
+	}
 	CHECK_EQ(read(random, text, 64), 64);
 	int bits = 0;
 	for (int i = 0; i < 64; i++)

@@ -2,6 +2,7 @@
 #include "../test.h"
 #include <elf.h>
 #include <sys/auxv.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 
 extern char **environ;
@@ -67,6 +68,11 @@ static void act(int argc, char **argv)
 	if (strcmp(argv[1], "--ids") == 0) {
 		printf("%d %d %d %d\n", getuid(), geteuid(), getgid(), getegid());
 		exit(21);
+	}
+	if (strcmp(argv[1], "--places") == 0) {
+		printf("%#x %p %p %p %p\n", personality(-1), (void *)argv, (void *)&argc, sbrk(0),
+		       mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+		exit(22);
 	}
 }
 
@@ -399,6 +405,30 @@ TEST(set_user_id_program)
 	char text[64] = "";
 	CHECK(read(out[0], text, 63) > 0);
 	CHECK_STR(text, "0 1234 0 2345\n");
+}
+
+TEST(places_without_randomness)
+{
+	char *const argv[] = {(char *)test_self, "--places", NULL};
+	char first[200], again[200];
+	strcpy(first, output_of(argv, 22));
+	CHECK(strcmp(first, output_of(argv, 22)) != 0);
+	CHECK_OK(personality(ADDR_NO_RANDOMIZE));
+	strcpy(first, output_of(argv, 22));
+	CHECK_EQ(strtol(first, NULL, 16), ADDR_NO_RANDOMIZE);
+	for (int i = 0; i < 5; i++) {
+		strcpy(again, output_of(argv, 22));
+		CHECK_STR(again, first);
+	}
+	if (geteuid() != 0)
+		return;
+	/* Not handed to who gains rights. */
+	char *const copy[] = {"/bin/cp", (char *)test_self, "copy", NULL};
+	output_of(copy, 0);
+	CHECK_OK(chown("copy", 1234, 2345));
+	CHECK_OK(chmod("copy", 06755));
+	char *const gained[] = {"./copy", "--places", NULL};
+	CHECK_EQ(strtol(output_of(gained, 22), NULL, 16), 0);
 }
 
 TEST(exec_storm)

@@ -270,6 +270,70 @@ TEST(affinity)
 	CHECK_EQ(sched_getscheduler(0), SCHED_OTHER);
 }
 
+/* A group that nobody outside could continue anyway: its members come and go without a word. */
+TEST(ends_in_an_orphaned_group)
+{
+	pid_t leader = CHECK_OK(fork());
+	if (leader == 0) {
+		CHECK_OK(setsid());
+		pid_t stopped = sleeper();
+		CHECK_OK(kill(stopped, SIGSTOP));
+		EVENTUALLY(process_state(stopped) == 'T');
+		for (int i = 0; i < 5; i++) {
+			pid_t other = CHECK_OK(fork());
+			if (other == 0)
+				_exit(i);
+			CHECK_EXIT(other, i);
+		}
+		msleep(50);
+		CHECK_EQ(process_state(stopped), 'T');
+		CHECK_OK(kill(stopped, SIGKILL));
+		CHECK_KILLED(stopped, SIGKILL);
+		_exit(7);
+	}
+	CHECK_EXIT(leader, 7);
+}
+
+/* The last parent outside that could continue a stopped member goes: SIGHUP and SIGCONT. */
+TEST(group_becomes_orphaned)
+{
+	for (int outer = 0; outer < 2; outer++) {
+		int gone[2];
+		char c;
+		CHECK_OK(pipe(gone));
+		pid_t leader = CHECK_OK(fork());
+		if (leader == 0) {
+			CHECK_OK(setsid());
+			pid_t member = CHECK_OK(fork());
+			if (member == 0) {
+				CHECK_OK(setpgid(0, 0));
+				pid_t stopped = sleeper();
+				CHECK_OK(kill(stopped, SIGSTOP));
+				EVENTUALLY(process_state(stopped) == 'T');
+				if (!outer)
+					_exit(3);
+				close(gone[1]);
+				CHECK_OK(kill(getppid(), SIGKILL));
+				for (;;)
+					pause();
+			}
+			close(gone[1]);
+			/* Either the member itself was the link, or its parent is. */
+			CHECK_EXIT(member, 3);
+			_exit(7);
+		}
+		close(gone[1]);
+		if (outer)
+			CHECK_KILLED(leader, SIGKILL);
+		else
+			CHECK_EXIT(leader, 7);
+		struct pollfd end = {.fd = gone[0], .events = POLLIN};
+		CHECK_EQ(poll(&end, 1, 10000), 1);
+		CHECK_EQ(read(gone[0], &c, 1), 0);
+		close(gone[0]);
+	}
+}
+
 TEST(unknown_calls)
 {
 	CHECK_ERR(syscall(1000), ENOSYS);

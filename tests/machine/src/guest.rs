@@ -1,4 +1,4 @@
-//! Guest programs: `tests/guest/AREA/CASE.c`, each built statically, run natively, then inside.
+//! Guest programs: `tests/guest/AREA/CASE.c` (or `.go`, `.rs`), each built statically, run natively, then inside.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use libtest_mimic::{Completion, Trial};
 
-use crate::lab::{Lab, Place};
+use crate::lab::{Lab, Place, find_program};
 use crate::outcome::{Outcome, run};
 
 /// Time for one case; every body in it has its own limit.
@@ -26,7 +26,7 @@ const ESCAPED: &str = "HOST CALL MADE BY THE GUEST";
 /// Exit code of a case whose every body was skipped.
 const SKIPPED: i32 = 77;
 
-/// The compiler's flags: one static file that needs nothing of the tree it runs in.
+/// The flags of the C compiler: one static file that needs nothing of the tree it runs in.
 const FLAGS: &[&str] = &[
     "-O1",
     "-static",
@@ -42,6 +42,23 @@ const FLAGS: &[&str] = &[
     "-Wno-nonnull",
     "-Wno-array-bounds",
 ];
+
+/// The same of Rust's.
+const RUST_FLAGS: &[&str] =
+    &["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-C", "strip=symbols", "-D", "warnings"];
+
+/// The same of Go's. Without cgo the program is static.
+const GO_FLAGS: &[&str] = &["build", "-trimpath", "-ldflags=-s -w"];
+
+/// The compiler of a source, by the end of its name, and its flags.
+fn compiler(source: &Path) -> Option<(&'static str, &'static [&'static str])> {
+    match source.extension()?.to_str()? {
+        "c" => Some(("gcc", FLAGS)),
+        "rs" => Some(("rustc", RUST_FLAGS)),
+        "go" => Some(("go", GO_FLAGS)),
+        _ => None,
+    }
+}
 
 /// One program: built by whoever asks first, or why it could not be.
 type Slot = Arc<OnceLock<Result<PathBuf, String>>>;
@@ -68,6 +85,7 @@ impl Builder {
 }
 
 fn build(lab: &Lab, source: &Path) -> Result<PathBuf> {
+    let (compiler, flags) = compiler(source).context("a source in no known language")?;
     let text = fs::read(source).with_context(|| source.display().to_string())?;
     let mut headers = vec![fs::read(lab.source().join("tests/guest/test.h"))?];
     let area = source.parent().context("a source in no area")?;
@@ -78,17 +96,20 @@ fn build(lab: &Lab, source: &Path) -> Result<PathBuf> {
         headers.push(fs::read(path)?);
     }
     let mut hash = DefaultHasher::new();
-    (text, headers, FLAGS).hash(&mut hash);
+    (text, headers, flags).hash(&mut hash);
     let name = source.file_stem().context("a source without a name")?.to_string_lossy();
     let area = source.parent().and_then(Path::file_name).context("a source in no area")?.to_string_lossy();
     let keep = lab.cache().join("guest").join(format!("{area}-{name}-{:016x}", hash.finish()));
     if !keep.exists() {
         fs::create_dir_all(lab.cache().join("guest"))?;
         let fresh = keep.with_extension(std::process::id().to_string());
-        let output =
-            Command::new("gcc").args(FLAGS).arg("-o").arg(&fresh).arg(source).output().context("gcc")?;
+        let mut command = Command::new(find_program(compiler).unwrap_or_else(|| compiler.into()));
+        if compiler == "go" {
+            command.env("CGO_ENABLED", "0").env("GOCACHE", lab.cache().join("go")).env("GOFLAGS", "-mod=mod");
+        }
+        let output = command.args(flags).arg("-o").arg(&fresh).arg(source).output().context(compiler)?;
         if !output.status.success() {
-            bail!("gcc: {}", String::from_utf8_lossy(&output.stderr));
+            bail!("{compiler}: {}", String::from_utf8_lossy(&output.stderr));
         }
         fs::rename(&fresh, &keep)?;
     }
@@ -107,7 +128,7 @@ pub fn sources(lab: &Lab) -> Vec<(String, String, PathBuf)> {
     for area in fs::read_dir(top).into_iter().flatten().flatten() {
         for file in fs::read_dir(area.path()).into_iter().flatten().flatten() {
             let path = file.path();
-            if path.extension().is_some_and(|e| e == "c") {
+            if compiler(&path).is_some() {
                 let case = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 found.push((area.file_name().to_string_lossy().into_owned(), case, path));
             }
@@ -127,6 +148,10 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
             let builder = Arc::clone(&builder);
             let (path, area_name) = (path.clone(), area.clone());
             trials.push(lab.trial(place, &format!("{area}::{case}"), move |lab, place| {
+                let needed = compiler(&path).map(|c| c.0.to_owned());
+                if let Some(missing) = lab.missing(needed.as_slice()) {
+                    return Ok(Completion::ignored_with(missing));
+                }
                 let program = builder.program(lab, &path)?;
                 if place != Place::Host && area_name == "hostile" {
                     return hostile(lab, place, &program);

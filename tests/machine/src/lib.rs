@@ -13,14 +13,17 @@
 pub mod bench;
 pub mod cmdline;
 pub mod comfort;
+pub mod cores;
 pub mod guest;
 pub mod head;
 pub mod lab;
+pub mod limits;
 pub mod many;
 pub mod outcome;
 pub mod outside;
 pub mod pty;
 pub mod scripts;
+pub mod stress;
 pub mod terminal;
 
 use libtest_mimic::Trial;
@@ -32,10 +35,13 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     let mut trials = guest::trials(lab);
     trials.extend(cmdline::trials(lab));
     trials.extend(comfort::trials(lab));
+    trials.extend(cores::trials(lab));
     trials.extend(scripts::trials(lab));
+    trials.extend(stress::trials(lab));
     trials.extend(terminal::trials(lab));
     trials.extend(many::trials(lab));
     trials.extend(outside::trials(lab));
+    trials.extend(limits::trials(lab));
     trials.into_iter().map(known).collect()
 }
 

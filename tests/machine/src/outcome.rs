@@ -71,7 +71,8 @@ impl Outcome {
     pub fn describe(&self, what: &str) -> String {
         let time_out = if self.status.is_none() { " (time ran out)" } else { "" };
         format!(
-            "{what}{time_out} after {:.1} s\n--- stdout\n{}\n--- stderr\n{}",
+            "{what}{time_out} (exit {}) after {:.1} s\n--- stdout\n{}\n--- stderr\n{}",
+            self.code(),
             self.took.as_secs_f64(),
             tail(&self.out()),
             tail(&self.err())
@@ -91,6 +92,16 @@ pub fn tail(text: &str) -> &str {
 /// Runs a command made by [`crate::lab::Lab`] (which gives it its own session) with `input` on its standard
 /// input, for `limit` at most; ends everything in its session afterwards.
 pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Outcome> {
+    run_watched(command, input, limit, &mut |_| ())
+}
+
+/// The same; `watch` is called with the number of the session again and again while the command runs.
+pub fn run_watched(
+    command: &mut Command,
+    input: &[u8],
+    limit: Duration,
+    watch: &mut dyn FnMut(u32),
+) -> Result<Outcome> {
     command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let start = Instant::now();
@@ -103,7 +114,7 @@ pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Outco
     }
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
-    let status = wait(&mut child, start + limit)?;
+    let status = wait(&mut child, start + limit, watch)?;
     let took = start.elapsed();
     let grace = if status.is_some() { GRACE } else { Duration::ZERO };
     let left = end_session(session, grace);
@@ -125,7 +136,7 @@ fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> thread::JoinHandle<Vec<
     })
 }
 
-fn wait(child: &mut Child, until: Instant) -> Result<Option<ExitStatus>> {
+fn wait(child: &mut Child, until: Instant, watch: &mut dyn FnMut(u32)) -> Result<Option<ExitStatus>> {
     let mut nap = Duration::from_micros(200);
     loop {
         if let Some(status) = child.try_wait()? {
@@ -134,6 +145,7 @@ fn wait(child: &mut Child, until: Instant) -> Result<Option<ExitStatus>> {
         if Instant::now() >= until {
             return Ok(None);
         }
+        watch(child.id());
         thread::sleep(nap);
         nap = (nap * 5 / 4).min(Duration::from_millis(10));
     }

@@ -33,7 +33,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format of a name in [`crate::options::FORMATS`].
+    /// The format of a name in [`usage::programs::FORMATS`].
     pub fn from_name(name: &str) -> Option<Format> {
         match name {
             "raw" => Some(Format::Raw),

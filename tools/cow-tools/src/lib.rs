@@ -1,6 +1,6 @@
 //! The COW tools `uml_mkcow` and `uml_moo`, as a library under two thin programs.
 //!
-//! - [`options`]: what each program takes, from which usage texts and shell completions are made.
+//! - [`disk`]: a COW file as the disk of a machine: UML's rules of finding, checking and locking.
 //! - [`file`]: host files as [`cow::Store`], locks, names.
 //! - [`output`]: output files that appear whole or not at all.
 //! - [`image`]: reading and writing raw, COW and qcow2 images, holes included.
@@ -9,13 +9,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod file;
 pub mod image;
 pub mod info;
 pub mod inplace;
 pub mod mkcow;
 pub mod moo;
-pub mod options;
 pub mod output;
 pub mod progress;
 pub mod rebase;

@@ -1,15 +1,18 @@
 //! `uml_mkcow`: a new COW file over a backing file.
 
 use crate::file::{HostFile, absolute, path_bytes};
-use crate::options::MKCOW;
 use crate::output::Output;
 use crate::{Failure, Result, fail};
-use cow::header::{ALIGNMENT, MAX_ALIGNMENT};
+use cow::header::{ALIGNMENT, LARGE_ALIGNMENT, MAX_ALIGNMENT};
 use cow::{Header, ReadStore, device};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use usage::programs::MKCOW;
+
+/// Backing files of so many bytes get the large alignment, which may make the COW file 2 MiB longer (not larger).
+const LARGE_FROM: u64 = 16 << 20;
 
 /// Exit status of a wrong command line, as in the original.
 const USAGE: u8 = 2;
@@ -18,17 +21,25 @@ const USAGE: u8 = 2;
 pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
     let mut parser = lexopt::Parser::from_args(args);
     let mut force = false;
-    let mut alignment = ALIGNMENT;
+    let mut alignment = None;
     let mut files: Vec<PathBuf> = Vec::new();
     let usage = |e: lexopt::Error| wrong(e.to_string());
     while let Some(arg) = parser.next().map_err(usage)? {
+        let known = match &arg {
+            Short(letter) => MKCOW.has_short(*letter),
+            Long(word) => MKCOW.has_long(word),
+            Value(_) => true,
+        };
+        if !known {
+            return Err(wrong(arg.unexpected().to_string()));
+        }
         match arg {
             Short('f') | Long("force") => force = true,
             Long("align") => {
                 let text = parser.value().and_then(|v| v.string()).map_err(usage)?;
                 let bytes = parse_alignment(&text);
                 alignment =
-                    bytes.ok_or_else(|| wrong(format!("--align: invalid number of bytes '{text}'")))?;
+                    Some(bytes.ok_or_else(|| wrong(format!("--align: invalid number of bytes '{text}'")))?);
             }
             Short('h') | Long("help") => {
                 print!("{}", MKCOW.help());
@@ -83,10 +94,18 @@ pub fn header_for(backing: &Path) -> Result<Header> {
     Header::new(path_bytes(&name), size, mtime).map_err(fail(about()))
 }
 
+/// The alignment of a new COW file over a backing file of `size` bytes: of small ones the original's, of larger ones one
+/// with which the host's cache can use its largest units.
+pub fn default_alignment(size: u64) -> u32 {
+    if size < LARGE_FROM { ALIGNMENT } else { LARGE_ALIGNMENT }
+}
+
 /// Makes the COW file. With `force` an existing one is replaced, unless somebody uses it.
-fn make(cow: &Path, backing: &Path, force: bool, alignment: u32) -> Result<()> {
+fn make(cow: &Path, backing: &Path, force: bool, alignment: Option<u32>) -> Result<()> {
     let about = || format!("open COW file: '{}'", cow.display());
-    let header = header_for(backing)?.with_alignment(alignment).map_err(fail("--align"))?;
+    let header = header_for(backing)?;
+    let alignment = alignment.unwrap_or_else(|| default_alignment(header.size()));
+    let header = header.with_alignment(alignment).map_err(fail("--align"))?;
     let output = Output::create(cow, force).map_err(fail(about()))?;
     if !output.is_blank() {
         return Err(Failure::new(format!("{}: no regular file", about())));

@@ -2,12 +2,12 @@
 
 use crate::file::HostFile;
 use crate::image::{Format, Source, convert};
-use crate::options::MOO;
 use crate::output::Output;
 use crate::{Failure, Result, fail, info, inplace, rebase};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use usage::programs::MOO;
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -27,6 +27,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
     let mut options = Options::default();
     let usage = |e: lexopt::Error| wrong(e.to_string());
     while let Some(arg) = parser.next().map_err(usage)? {
+        let known = match &arg {
+            Short(letter) => MOO.has_short(*letter),
+            Long(word) => MOO.has_long(word),
+            Value(_) => true,
+        };
+        if !known {
+            return Err(wrong(arg.unexpected().to_string()));
+        }
         match arg {
             Short('d') | Long("in-place") => options.in_place = true,
             Short('b') | Long("backing") => {

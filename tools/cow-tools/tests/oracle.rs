@@ -99,6 +99,22 @@ fn the_original_reads_every_alignment() {
         dir.run(THEIR_MOO, &["cow", "merged"]).ok();
         assert!(dir.read("merged") == disk, "{align}");
     }
+    // Large images get the large alignment; with the original's they are the original's byte for byte.
+    std::fs::File::create(dir.path("large")).unwrap().set_len(16 << 20).unwrap();
+    dir.stamp("large");
+    dir.run(THEIR_MKCOW, &["theirs", "large"]).ok();
+    dir.mkcow(&["--align", "4K", "ours", "large"]).silent();
+    assert!(dir.read("ours") == dir.read("theirs"));
+    for cow in ["theirs", "fast"] {
+        if cow == "fast" {
+            dir.mkcow(&["fast", "large"]).silent();
+            assert_eq!(cow::Header::parse(&dir.read(cow)).unwrap().alignment(), 1 << 20);
+        }
+        let disk = scribble(&dir.path(cow), &vec![0; 16 << 20], 9, &mut random);
+        dir.run(THEIR_MOO, &[cow, "merged-theirs"]).ok();
+        dir.moo(&[cow, "merged-ours"]).silent();
+        assert!(dir.read("merged-theirs") == disk && dir.read("merged-ours") == disk, "{cow}");
+    }
     // Its length is longer, the space it takes is not.
     let meta = std::fs::metadata(dir.path("cow")).unwrap();
     assert_eq!(meta.len(), 3 << 20);
@@ -117,6 +133,26 @@ fn every_version_merges_alike() {
         dir.moo(&[cow, "ours"]).ok();
         assert!(dir.read("theirs") == dir.read("ours"), "{cow}");
         assert!(dir.read("ours") == dir.read("merged64k.img"), "{cow}");
+    }
+}
+
+#[test]
+fn the_original_reads_what_we_write_into_every_version() {
+    if !originals() {
+        return;
+    }
+    let dir = Dir::new("written");
+    dir.golden();
+    let mut random = Random(11);
+    for cow in ["v1_le.cow", "v2_be.cow", "v3.cow", "v3_align512.cow", "v3_broken64.cow"] {
+        // The golden files name their backing file relatively; this makes the name absolute.
+        dir.write("copy64k.img", &dir.read("backing64k.img"));
+        dir.moo(&["--rebase", "copy64k.img", cow]).ok();
+        let disk = scribble(&dir.path(cow), &dir.read("merged64k.img"), 9, &mut random);
+        dir.run(THEIR_MOO, &[cow, "theirs"]).ok();
+        dir.moo(&[cow, "ours"]).ok();
+        assert!(dir.read("theirs") == disk, "{cow} merged by the original");
+        assert!(dir.read("ours") == disk, "{cow} merged by us");
     }
 }
 

@@ -371,7 +371,7 @@ fn long_work_shows_a_bar_on_a_terminal_only() {
     let base: Vec<u8> = Random(9).bytes(4096).repeat(16384);
     dir.backing("base", &base);
     dir.mkcow(&["cow", "base"]).silent();
-    let disk = scribble(&dir.path("cow"), &base, 900, &mut Random(10));
+    let disk = scribble(&dir.path("cow"), &base, 4000, &mut Random(10));
     let run = |args: &[&str]| {
         let mut command = dir.command(common::MOO);
         command.args(args);
@@ -381,6 +381,12 @@ fn long_work_shows_a_bar_on_a_terminal_only() {
     assert!(text.contains("64.00 MiB"), "no bar: {text:?}");
     assert!(dir.read("new") == disk);
     dir.moo(&["cow", "new"]).silent();
+    // So do a comparison, and a merge in place, of which the COW file's own sectors are the work.
+    dir.write("copy", &base);
+    assert!(run(&["--rebase", "copy", "cow"]).contains("64.00 MiB"));
+    let text = run(&["-d", "cow"]);
+    assert!(text.contains(" MiB/"), "no bar: {text:?}");
+    assert!(dir.read("copy") == disk);
     // Short work shows none.
     dir.backing("small", &[1; 65536]);
     dir.mkcow(&["small-cow", "small"]).silent();

@@ -10,7 +10,7 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
-use rustyline::{Config, Context, Editor, Helper};
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
 use crate::console::{Console, Outcome};
 use crate::machine::running;
@@ -51,7 +51,12 @@ fn read(console: &mut Console) -> io::Result<()> {
 }
 
 fn edit(console: &mut Console) -> io::Result<()> {
-    let config = Config::builder().auto_add_history(true).history_ignore_space(true).build();
+    let config = Config::builder()
+        .auto_add_history(true)
+        .history_ignore_space(true)
+        // As a shell does: what the candidates share, then what they are.
+        .completion_type(CompletionType::List)
+        .build();
     let mut editor = Editor::<Words, DefaultHistory>::with_config(config).map_err(io::Error::other)?;
     editor.set_helper(Some(Words { uml_dir: console.options.uml_dir.clone() }));
     let history = history_file();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lexopt::ValueExt;
 use switchproto::shape::Setting;
+use usage::programs::SWITCH;
 
 /// What the switch is asked to do.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Options {
     pub pcap: Option<PathBuf>,
     /// Settings of every new port.
     pub port: Vec<Setting>,
+    /// How long a station is remembered after its last frame.
+    pub age: Duration,
     /// How long to look for the next frame before going to sleep.
     pub busy_poll: Duration,
     /// Say nothing about ports and stations.
@@ -45,22 +48,6 @@ pub enum Action {
     /// Print this and exit with success.
     Print(String),
 }
-
-/// The options, one line each; the manual page and the completions name the same ones.
-pub const USAGE: &str = "\
-Usage : uml_switch [ -unix control-socket ] [ -hub ] [ -tap tap-device ] [ options ]
-or    : uml_switch -compat-v0 [ -unix control-socket data-socket ] [ -hub ] [ -tap tap-device ]
-or    : uml_switch -ask management-socket command...
-Options:
-  -daemon            detach and run in the background
-  -mgmt SOCKET       answer commands (try 'help') on this socket: counters, stations, port settings
-  -pcap FILE         write every frame that comes in to FILE, in pcap format
-  -port-isolation    let the ports reach only the tap device, not each other
-  -port KEY=VALUE    setting of every new port: rate=10M loss=0.5% delay=20ms jitter=5ms isolated=on
-  -busy-poll USEC    look that long for the next frame before sleeping (default 50, 0 is off)
-  -quiet             say nothing about ports and stations
-  -help, -version
-";
 
 /// Reads the arguments, the program's name first.
 ///
@@ -80,6 +67,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
         manage: None,
         pcap: None,
         port: Vec::new(),
+        age: switchproto::table::AGE,
         busy_poll: Duration::from_micros(50),
         quiet: false,
     };
@@ -87,6 +75,13 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
         let name = arg.to_str().filter(|a| a.starts_with('-')).map(|a| a.trim_start_matches('-'));
         let mut value =
             |what: &str| parser.value().map_err(|_| format!("{} needs {what}", arg.to_string_lossy()));
+        // Only words are options here, and the two letters everybody knows.
+        let name = match name {
+            Some(word) if SWITCH.has_long(word) => Some(word),
+            Some("h") => Some("help"),
+            Some("V") => Some("version"),
+            _ => None,
+        };
         match name {
             Some("unix") => {
                 options.control = socket(value("the name of a socket")?)?;
@@ -112,6 +107,13 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
                     usec.ok_or("-busy-poll needs a number of microseconds up to 1000000")?,
                 );
             }
+            Some("age") => {
+                let text = value("a number of seconds")?;
+                let seconds =
+                    text.to_str().and_then(|t| t.parse().ok()).filter(|s| (1..=1_000_000).contains(s));
+                options.age =
+                    Duration::from_secs(seconds.ok_or("-age needs a number of seconds from 1 to 1000000")?);
+            }
             Some("quiet") => options.quiet = true,
             Some("ask") => {
                 let path = socket(value("the name of a management socket")?)?;
@@ -125,8 +127,15 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
                 }
                 return Ok(Action::Ask(path, words.join(" ")));
             }
-            Some("help" | "h") => return Ok(Action::Print(USAGE.into())),
-            Some("version" | "V") => {
+            Some("completions") => {
+                let shell = value("the name of a shell")?;
+                let text = shell.to_str().and_then(|shell| SWITCH.completions(shell));
+                return text
+                    .map(Action::Print)
+                    .ok_or_else(|| format!("unknown shell '{}'", shell.to_string_lossy().escape_debug()));
+            }
+            Some("help") => return Ok(Action::Print(SWITCH.help())),
+            Some("version") => {
                 return Ok(Action::Print(format!("uml_switch (Umlaut) {}\n", env!("CARGO_PKG_VERSION"))));
             }
             _ => return Err(format!("unknown option '{}'", arg.to_string_lossy().escape_debug())),
@@ -203,6 +212,9 @@ mod tests {
             &["-tap", "sixteen-bytes-xx"],
             &["-port", "rate"],
             &["-busy-poll", "1e9"],
+            &["-age", "0"],
+            &["-age", "soon"],
+            &["-completions", "tcsh"],
             &["-ask", "sock"],
         ] {
             let error = read(words).expect_err(&words.join(" "));
@@ -211,20 +223,20 @@ mod tests {
     }
 
     #[test]
-    fn manual_and_completions_know_every_option() {
-        let files = [
-            include_str!("../../../man/uml_switch.1"),
-            include_str!("../../../completions/uml_switch.bash"),
-            include_str!("../../../completions/_uml_switch"),
-            include_str!("../../../completions/uml_switch.fish"),
-        ];
-        let words =
-            USAGE.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric() && c != '-'));
-        for option in words.filter(|w| w.starts_with('-') && w.len() > 2) {
-            for text in files {
-                let plain = text.replace("\\-", "-");
-                assert!(plain.contains(&option[1..]), "{option} is missing");
+    fn every_option_of_the_table_is_taken() {
+        for opt in SWITCH.options {
+            for name in opt.names(SWITCH.dash) {
+                let mut words = vec![name.as_str()];
+                words.extend(opt.value.map(|_| "rate=1M"));
+                let error = read(&words).map(|_| ()).err().unwrap_or_default();
+                assert!(!error.contains("unknown option"), "{name}: {error}");
             }
         }
+    }
+
+    #[test]
+    fn the_age_of_stations() {
+        assert_eq!(run(&[]).age, Duration::from_secs(100));
+        assert_eq!(run(&["-age", "3"]).age, Duration::from_secs(3));
     }
 }

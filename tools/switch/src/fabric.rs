@@ -1,8 +1,11 @@
 //! The switch itself: ports, the MAC table, and the way of a frame from one port to others.
 //!
-//! Frames come in batches ([`Fabric::receive`]); for each the receiving ports are found ([`Fabric::route`]), then
-//! all deliveries of the batch go out together ([`Fabric::flush`]). A client whose queue is full gets a bounded
-//! backlog, which timers try to deliver; nothing here waits.
+//! Frames come in batches ([`Fabric::receive_from`]); for each the receiving ports are found ([`Fabric::route`]), then
+//! all deliveries of the batch go out together ([`deliver`]). A client whose queue is full gets a bounded
+//! backlog, which timers try to deliver; nothing here waits. But whoever has filled a queue is not listened to for a
+//! moment ([`Fabric::is_paused`]), so that it feels in its own queue how fast the other is, instead of losing frames.
+
+mod deliver;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -12,24 +15,20 @@ use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 use std::time::Duration;
 
-use host_linux::dgram::{Addr, BATCH, RecvBatch, send_batch};
+use host_linux::dgram::{Addr, BATCH, RecvBatch};
 use host_linux::tap::Tap;
+use switchproto::SockAddr;
 use switchproto::frame::{self, Mac};
-use switchproto::shape::{Fate, Setting};
+use switchproto::shape::Setting;
 use switchproto::table::{Learned, MacTable};
 
 use crate::capture::Capture;
 use crate::log::Log;
-use crate::port::{BACKLOG_MAX, Link, OWN_AFTER, Port, REFUSED, RETRY_MAX, RETRY_MIN, STUCK};
+use crate::port::{Link, Own, PAUSE_MAX, PAUSE_NOT, Port, Wait};
+use crate::sockets;
 
 /// Longest frame carried: jumbo frames with a VLAN tag. Longer ones are dropped.
 pub const FRAME_MAX: usize = 9022;
-
-/// Frames carried together at most.
-pub const COLLECT: usize = 256;
-
-/// Bytes of frames held back in all, in backlogs and on slow lines.
-const HELD_MAX: usize = 64 << 20;
 
 /// Messages about stations in one second.
 const STATION_LINES: u32 = 100;
@@ -51,6 +50,8 @@ pub struct Stats {
     pub long: u64,
     /// Frames for a station behind the port they came from.
     pub local: u64,
+    /// Times a client was not listened to because it had overrun another.
+    pub pauses: u64,
     /// Control connections closed for what they sent.
     pub bad_requests: u64,
 }
@@ -83,7 +84,10 @@ pub struct Fabric {
     defaults: Vec<Setting>,
     capture: Option<Capture>,
     pending: Vec<(usize, u32)>,
+    /// A port that could not take a frame since this was last cleared.
+    held_for: Option<u32>,
     dead: Vec<u64>,
+    asks: Vec<u32>,
     random: u64,
     lines_left: u32,
     own_count: usize,
@@ -91,14 +95,21 @@ pub struct Fabric {
 }
 
 impl Fabric {
-    /// A switch (or hub) without ports that sends through `data` and, for up to `own_max` ports, through more
-    /// sockets.
-    pub fn new(data: UnixDatagram, hub: bool, capture: Option<Capture>, seed: u64, own_max: usize) -> Fabric {
+    /// A switch (or hub) without ports, with a data socket that up to `own_max` ports do without: they get their own.
+    /// Stations not heard for `age` are forgotten.
+    pub fn new(
+        data: UnixDatagram,
+        hub: bool,
+        capture: Option<Capture>,
+        seed: u64,
+        own_max: usize,
+        age: Duration,
+    ) -> Fabric {
         Fabric {
             ports: vec![None],
             by_addr: HashMap::new(),
             last_sender: None,
-            table: MacTable::default(),
+            table: MacTable::new(age),
             timers: BinaryHeap::new(),
             order: 0,
             held: 0,
@@ -109,7 +120,9 @@ impl Fabric {
             defaults: Vec::new(),
             capture,
             pending: Vec::new(),
+            held_for: None,
             dead: Vec::new(),
+            asks: Vec::new(),
             random: seed | 1,
             lines_left: STATION_LINES,
             own_count: 0,
@@ -117,7 +130,7 @@ impl Fabric {
         }
     }
 
-    /// The socket frames come in through.
+    /// The socket that ports without their own share.
     pub fn data(&self) -> &UnixDatagram {
         &self.data
     }
@@ -133,12 +146,26 @@ impl Fabric {
         self.add(Link::Tap, 0);
     }
 
-    /// Makes a client a port: its data address and its control connection. `wanted` is the number it would like,
-    /// 0 for any. Returns the number it got.
-    pub fn add_client(&mut self, addr: Addr, connection: u64, wanted: u32) -> u32 {
+    /// A data socket for the client at `addr` alone, and its address; `None` when there is none to be had.
+    pub fn own_socket(&mut self, addr: &SockAddr) -> Option<(Own, SockAddr)> {
+        if self.own_count >= self.own_max {
+            return None;
+        }
+        self.order += 1;
+        let (socket, reply) = sockets::own_data(addr, self.order).ok()?;
+        Some((Own { socket, client: addr.clone(), asked: false, connected: true }, reply))
+    }
+
+    /// Makes a client a port: its data address, its control connection, and the socket to it if it has one.
+    /// `wanted` is the number it would like, 0 for any. Returns the number it got.
+    pub fn add_client(&mut self, addr: Addr, connection: u64, wanted: u32, own: Option<Own>) -> u32 {
         let number = self.add(Link::Client { addr, connection }, wanted);
         self.by_addr.entry(addr.as_bytes().into()).or_default().push(number);
         self.last_sender = None;
+        self.own_count += usize::from(own.is_some());
+        if let Some(Some(port)) = self.ports.get_mut(number as usize) {
+            port.own = own;
+        }
         let defaults = self.defaults.clone();
         self.change(number, &defaults);
         number
@@ -213,19 +240,87 @@ impl Fabric {
         std::mem::take(&mut self.dead)
     }
 
-    /// Carries a batch of datagrams that came from clients.
-    pub fn receive(&mut self, batch: &RecvBatch, now: Duration, log: &Log) {
-        let mut frames: [&[u8]; COLLECT] = [&[]; COLLECT];
+    /// Ports for which [`Own::asked`] has changed since the last call.
+    pub fn take_asks(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.asks)
+    }
+
+    /// Reads what waits at a port's own socket and carries it. Returns how many datagrams came.
+    pub fn receive_from(&mut self, number: u32, batch: &mut RecvBatch, now: Duration, log: &Log) -> usize {
+        batch.clear();
+        let Some(Some(port)) = self.ports.get(number as usize) else { return 0 };
+        let Some(own) = &port.own else { return 0 };
+        // The socket hears its peer alone, as long as it has one.
+        let strict = !own.connected;
+        let socket = own.socket.as_fd();
+        let mut recv = || if strict { batch.recv(socket) } else { batch.recv_from_peer(socket) };
+        // An error of the peer's is told once, and says nothing about what waits.
+        let got = recv().or_else(|e| if e.kind() == io::ErrorKind::WouldBlock { Err(e) } else { recv() });
+        if got.is_err() {
+            return 0;
+        }
+        self.held_for = None;
+        let got = self.carry(batch, Some(number), strict, now, log);
+        if let Some(other) = self.held_for
+            && let Some(serial) =
+                self.port(other).filter(|port| now >= port.slow_until).map(|port| port.serial)
+            && let Some(Some(port)) = self.ports.get_mut(number as usize)
+        {
+            port.waits = Some(Wait { number: other, serial, since: now });
+            self.stats.pauses += 1;
+        }
+        got
+    }
+
+    /// Whether the client of a port is not to be listened to now.
+    pub fn is_paused(&mut self, number: u32, now: Duration) -> bool {
+        let Some(wait) = self.port(number).and_then(|port| port.waits) else { return false };
+        let other = self.ports.get_mut(wait.number as usize).and_then(Option::as_mut);
+        if let Some(other) = other.filter(|other| other.serial == wait.serial && other.is_blocked()) {
+            if now.saturating_sub(wait.since) < PAUSE_MAX && now >= other.slow_until {
+                return true;
+            }
+            other.slow_until = other.slow_until.max(now + PAUSE_NOT);
+        }
+        if let Some(Some(port)) = self.ports.get_mut(number as usize) {
+            port.waits = None;
+        }
+        false
+    }
+
+    /// Reads what waits at the shared data socket and carries it. Returns how many datagrams came.
+    ///
+    /// # Errors
+    /// Of recvmmsg(2), `WouldBlock` among them.
+    pub fn receive_shared(&mut self, batch: &mut RecvBatch, now: Duration, log: &Log) -> io::Result<usize> {
+        batch.clear();
+        batch.recv(self.data.as_fd())?;
+        Ok(self.carry(batch, None, true, now, log))
+    }
+
+    /// Carries datagrams that came through the socket of port `own`, or the shared one.
+    fn carry(
+        &mut self,
+        batch: &RecvBatch,
+        own: Option<u32>,
+        strict: bool,
+        now: Duration,
+        log: &Log,
+    ) -> usize {
+        let mut frames: [&[u8]; BATCH] = [&[]; BATCH];
         for (i, slot) in frames.iter_mut().enumerate().take(batch.len()) {
             let (frame, from, cut) = batch.get(i);
             *slot = frame;
-            match self.sender(from) {
+            let sender =
+                if strict { self.sender(from).filter(|&n| own.is_none_or(|own| own == n)) } else { own };
+            match sender {
                 None => self.stats.strangers += 1,
                 Some(_) if cut => self.stats.long += 1,
                 Some(port) => self.route(i, frame, port, now, log),
             }
         }
         self.flush(&frames, now);
+        batch.len()
     }
 
     /// Carries a frame from the tap device.
@@ -311,270 +406,13 @@ impl Fabric {
         matches!((addr(a), addr(b)), (Some(a), Some(b)) if a.as_bytes() == b.as_bytes())
     }
 
-    /// Puts a frame on the line to a port: for delivery now, or later, or never.
-    fn offer(&mut self, index: usize, frame: &[u8], number: u32, isolated: bool, now: Duration) {
-        let random = self.next_random();
-        let Some(Some(port)) = self.ports.get_mut(number as usize) else { return };
-        if isolated && port.isolated {
-            return;
-        }
-        if !port.line.is_idle(now) {
-            match port.line.send(now, frame.len(), random) {
-                Fate::Lost => {
-                    port.counters.lost += 1;
-                    return;
-                }
-                Fate::Overrun => {
-                    port.counters.overrun += 1;
-                    return;
-                }
-                Fate::Deliver(at) if at > now => {
-                    if self.held + frame.len() > HELD_MAX {
-                        port.counters.full += 1;
-                        return;
-                    }
-                    let serial = port.serial;
-                    self.held += frame.len();
-                    self.schedule(at, number, serial, Some(frame.into()));
-                    return;
-                }
-                Fate::Deliver(_) => {}
-            }
-        }
-        if port.is_blocked() {
-            self.hold(number, frame, now);
-        } else {
-            self.pending.push((index, number));
-        }
-    }
-
-    /// Delivers what [`route`](Self::route) noted about `frames`.
-    fn flush(&mut self, frames: &[&[u8]], now: Duration) {
-        let mut pending = std::mem::take(&mut self.pending);
-        let mut at = 0;
-        while let Some(&(index, number)) = pending.get(at) {
-            let Some(Some(port)) = self.ports.get(number as usize) else {
-                at += 1;
-                continue;
-            };
-            if matches!(port.link, Link::Tap) {
-                self.write_tap(number, frames[index]);
-                at += 1;
-                continue;
-            }
-            if port.is_blocked() {
-                self.hold(number, frames[index], now);
-                at += 1;
-                continue;
-            }
-            let own = port.own.as_ref().filter(|_| port.via_own);
-            let mut batch: [(&[u8], &Addr); BATCH] = [(&[], &Addr::UNNAMED); BATCH];
-            let mut count = 0;
-            for (slot, &(index, other)) in batch.iter_mut().zip(&pending[at..]) {
-                match self.ports.get(other as usize).and_then(Option::as_ref) {
-                    Some(port)
-                        if !port.is_blocked() && (other == number || !(port.via_own || own.is_some())) =>
-                    {
-                        match &port.link {
-                            Link::Client { addr, .. } => *slot = (frames[index], addr),
-                            Link::Tap => break,
-                        }
-                    }
-                    _ => break,
-                }
-                count += 1;
-            }
-            match send_batch(own.unwrap_or(&self.data).as_fd(), &batch[..count]) {
-                Ok(sent) => {
-                    for &(index, number) in &pending[at..at + sent] {
-                        self.delivered(number, frames[index].len());
-                    }
-                    at += sent.max(1);
-                }
-                Err(e) => {
-                    self.failed(number, frames[index], &e, now);
-                    at += 1;
-                }
-            }
-        }
-        pending.clear();
-        self.pending = pending;
-    }
-
-    fn delivered(&mut self, number: u32, len: usize) {
-        if let Some(Some(port)) = self.ports.get_mut(number as usize) {
-            port.counters.out_frames += 1;
-            port.counters.out_bytes += len as u64;
-            port.refused = None;
-        }
-    }
-
-    /// Deals with a frame the kernel did not take.
-    fn failed(&mut self, number: u32, frame: &[u8], error: &io::Error, now: Duration) {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            self.hold(number, frame, now);
-            return;
-        }
-        let Some(Some(port)) = self.ports.get_mut(number as usize) else { return };
-        port.counters.errors += 1;
-        if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
-            let since = *port.refused.get_or_insert(now);
-            if now.saturating_sub(since) >= REFUSED
-                && let Link::Client { connection, .. } = port.link
-            {
-                self.dead.push(connection);
-            }
-        }
-    }
-
-    /// Keeps a frame until the client has room.
-    fn hold(&mut self, number: u32, frame: &[u8], now: Duration) {
-        let room = self.held + frame.len() <= HELD_MAX;
-        let Some(Some(port)) = self.ports.get_mut(number as usize) else { return };
-        if !room || port.backlog.len() >= BACKLOG_MAX {
-            port.counters.full += 1;
-            return;
-        }
-        let first = !port.is_blocked();
-        port.backlog.push_back(frame.into());
-        self.held += frame.len();
-        if first {
-            port.retry = RETRY_MIN;
-            port.stuck = None;
-            let serial = port.serial;
-            self.schedule(now + RETRY_MIN, number, serial, None);
-        }
-    }
-
-    /// Tries to deliver a port's backlog.
-    fn retry(&mut self, number: u32, now: Duration) {
-        let Some(Some(port)) = self.ports.get_mut(number as usize) else { return };
-        let Link::Client { addr, .. } = &port.link else { return };
-        let mut batch: [(&[u8], &Addr); BATCH] = [(&[], addr); BATCH];
-        let count = port.backlog.len().min(BATCH);
-        for (slot, frame) in batch.iter_mut().zip(&port.backlog) {
-            slot.0 = frame;
-        }
-        let own = port.own.as_ref().filter(|_| port.via_own);
-        let mut result = send_batch(own.unwrap_or(&self.data).as_fd(), &batch[..count]);
-        let blocked = matches!(&result, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-        if blocked && own.is_none() && port.retry >= OWN_AFTER && !port.own_refused {
-            if port.own.is_none() && self.own_count < self.own_max {
-                port.own = UnixDatagram::unbound().ok();
-                self.own_count += usize::from(port.own.is_some());
-            }
-            if let Some(own) = &port.own {
-                match send_batch(own.as_fd(), &batch[..count]) {
-                    Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                        port.own_refused = true;
-                        self.own_count -= 1;
-                        port.own = None;
-                    }
-                    other => {
-                        port.via_own = other.is_ok();
-                        result = other;
-                    }
-                }
-            }
-        }
-        match result {
-            Ok(sent) => {
-                for frame in port.backlog.drain(..sent) {
-                    self.held -= frame.len();
-                    port.counters.out_frames += 1;
-                    port.counters.out_bytes += frame.len() as u64;
-                }
-                port.retry = RETRY_MIN;
-                port.stuck = None;
-                port.refused = None;
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                port.retry = (port.retry * 2).min(RETRY_MAX);
-                let since = *port.stuck.get_or_insert(now);
-                if now.saturating_sub(since) > STUCK {
-                    port.counters.full += port.backlog.len() as u64;
-                    self.held -= port.backlog.drain(..).map(|f| f.len()).sum::<usize>();
-                }
-            }
-            Err(e) => {
-                if let Some(frame) = port.backlog.pop_front() {
-                    self.held -= frame.len();
-                    self.failed(number, &frame, &e, now);
-                }
-            }
-        }
-        if let Some(Some(port)) = self.ports.get(number as usize)
-            && port.is_blocked()
-        {
-            let (at, serial) = (now + port.retry, port.serial);
-            self.schedule(at, number, serial, None);
-        }
-    }
-
-    fn write_tap(&mut self, number: u32, frame: &[u8]) {
-        let Some(tap) = &self.tap else { return };
-        let written = rustix::io::write(tap, frame);
-        if let Some(Some(port)) = self.ports.get_mut(number as usize) {
-            match written {
-                Ok(_) => {
-                    port.counters.out_frames += 1;
-                    port.counters.out_bytes += frame.len() as u64;
-                }
-                Err(rustix::io::Errno::AGAIN) => port.counters.full += 1,
-                Err(_) => port.counters.errors += 1,
-            }
-        }
-    }
-
-    fn schedule(&mut self, at: Duration, port: u32, serial: u64, frame: Option<Rc<[u8]>>) {
-        self.order += 1;
-        self.timers.push(Reverse(Timer { at, order: self.order, port, serial, frame }));
-    }
-
-    /// When [`run_timers`](Self::run_timers) has something to do next.
-    pub fn next_timer(&self) -> Option<Duration> {
-        self.timers.peek().map(|Reverse(timer)| timer.at)
-    }
-
-    /// Delivers what has travelled long enough and tries backlogs again.
-    pub fn run_timers(&mut self, now: Duration) {
-        while self.next_timer().is_some_and(|at| at <= now) {
-            let Some(Reverse(timer)) = self.timers.pop() else { return };
-            if let Some(frame) = &timer.frame {
-                self.held -= frame.len();
-            }
-            let live = self.port(timer.port).filter(|port| port.serial == timer.serial);
-            match (live, timer.frame) {
-                (None, _) => {}
-                (Some(_), None) => self.retry(timer.port, now),
-                (Some(port), Some(frame)) if port.is_blocked() => self.hold(timer.port, &frame, now),
-                (Some(_), Some(frame)) => {
-                    self.pending.push((0, timer.port));
-                    self.flush(&[&frame], now);
-                }
-            }
-        }
-    }
-
     /// What is to be done every second or two: ageing, and writing out the capture.
     pub fn sweep(&mut self, now: Duration, log: &Log) {
         self.table.sweep(now);
         self.lines_left = STATION_LINES;
-        for port in self.ports.iter_mut().flatten().filter(|port| !port.is_blocked()) {
-            port.via_own = false;
-            self.own_count -= usize::from(port.own.take().is_some());
-        }
         if let Some(Err(e)) = self.capture.as_mut().map(Capture::flush) {
             log.warn(format!("capture ends: {e}"));
             self.capture = None;
         }
-    }
-
-    /// xorshift64*: loss and jitter need no better.
-    fn next_random(&mut self) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 }

@@ -24,7 +24,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::args::{Action, Options, USAGE};
+use usage::programs::SWITCH;
+
+use crate::args::{Action, Options};
 use crate::server::{End, Parts, Server};
 
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
             Err(e) => Err(e.to_string()),
         },
         Err(e) => {
-            eprintln!("uml_switch: {e}\n{USAGE}");
+            eprintln!("uml_switch: {e}\n{}", SWITCH.help());
             return ExitCode::FAILURE;
         }
     };
@@ -76,7 +78,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
             capture::Capture::create(path).map_err(|e| format!("cannot write '{}': {e}", path.display()))?,
         ),
     };
-    let mut fabric = fabric::Fabric::new(data, options.hub, capture, seed(), descriptors / 3);
+    let mut fabric = fabric::Fabric::new(data, options.hub, capture, seed(), descriptors / 3, options.age);
     let mut attached = attached(options);
     let mut tap_failure = None;
     if let Some(name) = &options.tap {

@@ -165,6 +165,7 @@ fn stats(text: &mut String, fabric: &Fabric) {
         ("too_short", s.short),
         ("too_long", s.long),
         ("same_port", s.local),
+        ("pauses", s.pauses),
         ("bad_requests", s.bad_requests),
         ("out_frames", out[0]),
         ("out_bytes", out[1]),

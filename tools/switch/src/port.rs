@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use host_linux::dgram::Addr;
+use switchproto::SockAddr;
 use switchproto::shape::Line;
 
 /// Frames that may wait for a client whose queue is full.
@@ -16,14 +17,23 @@ pub const RETRY_MIN: Duration = Duration::from_micros(10);
 /// See [`RETRY_MIN`].
 pub const RETRY_MAX: Duration = Duration::from_millis(10);
 
-/// From this time between two tries on, a port gets a socket of its own to send through.
-pub const OWN_AFTER: Duration = Duration::from_millis(1);
+/// Tries before the time between them grows: who is awake makes room within that.
+pub const RETRY_SOON: u32 = 8;
+
+/// From this time between two tries on, the kernel is asked to tell when there is room.
+pub const ASK_AFTER: Duration = Duration::from_micros(40);
 
 /// A client that takes nothing for so long loses its backlog.
 pub const STUCK: Duration = Duration::from_secs(1);
 
 /// A client whose data socket is gone for so long is dead.
 pub const REFUSED: Duration = Duration::from_secs(5);
+
+/// Longest time a client is not listened to because another, for whom it has frames, does not take its own.
+pub const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// Nobody waits for a client that did not take its frames in that time for so long.
+pub const PAUSE_NOT: Duration = Duration::from_millis(200);
 
 /// What a port counts. "In" is what the switch got from the client.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +70,34 @@ pub enum Link {
     },
 }
 
+/// A data socket of one port alone, connected to the client's.
+///
+/// Unread frames are charged to the socket they came through, so a client that reads nothing harms nobody else; the
+/// kernel need not search for the receiver's name; and what comes in needs no sender's name, as the kernel lets
+/// nobody but the peer send.
+#[derive(Debug)]
+pub struct Own {
+    /// The socket.
+    pub socket: UnixDatagram,
+    /// The client's address.
+    pub client: SockAddr,
+    /// Whether the kernel is to tell when the client has room.
+    pub asked: bool,
+    /// Whether it is connected still: the end of the client's socket ends that.
+    pub connected: bool,
+}
+
+/// A pause in listening to a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// The port that is waited for.
+    pub number: u32,
+    /// Its serial.
+    pub serial: u64,
+    /// Since when.
+    pub since: Duration,
+}
+
 /// A port of the switch.
 #[derive(Debug)]
 pub struct Port {
@@ -73,15 +111,18 @@ pub struct Port {
     pub line: Line,
     /// What waits because the client's queue is full.
     pub backlog: VecDeque<Rc<[u8]>>,
+    /// Whether a timer runs for the next try.
+    pub timer: bool,
+    /// Tries since the client last took a frame.
+    pub tries: u32,
     /// Time to the next try.
     pub retry: Duration,
-    /// A second way to the client. What clients have not read is charged to the socket it came through, so a few
-    /// that read nothing can fill the data socket's send buffer; then the others are served through their own.
-    pub own: Option<UnixDatagram>,
-    /// Whether the own socket is the one in use.
-    pub via_own: bool,
-    /// The client takes frames from the data socket only (it is connected to it).
-    pub own_refused: bool,
+    /// The socket to the client; without one its frames go through the data socket all such ports share.
+    pub own: Option<Own>,
+    /// The port whose backlog has to go before this one's client is listened to again.
+    pub waits: Option<Wait>,
+    /// Until then nobody waits for this port: it has had its time.
+    pub slow_until: Duration,
     /// Since when the backlog does not move.
     pub stuck: Option<Duration>,
     /// Since when nobody is at the client's address.
@@ -99,10 +140,12 @@ impl Port {
             isolated: false,
             line: Line::default(),
             backlog: VecDeque::new(),
+            timer: false,
+            tries: 0,
             retry: RETRY_MIN,
             own: None,
-            via_own: false,
-            own_refused: false,
+            waits: None,
+            slow_until: Duration::ZERO,
             stuck: None,
             refused: None,
             counters: Counters::default(),

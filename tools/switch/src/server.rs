@@ -1,8 +1,8 @@
 //! The one loop of the switch: control connections, frames, timers, signals.
 //!
-//! Frames have the fast way: while they come, the data socket is read again and again without asking epoll(7),
-//! which is consulted every [`ROUNDS`] rounds; and for a moment after the last frame the loop looks again instead
-//! of sleeping, because waking a sleeping processor takes longer than carrying fifty frames.
+//! Frames have the fast way: while they come, the sockets they come through are read again and again without asking
+//! epoll(7), which is consulted every [`ROUNDS`] rounds; and for a moment after the last frame the loop looks again
+//! instead of sleeping, because waking a sleeping processor takes longer than carrying fifty frames.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,24 +11,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use host_linux::dgram::{Addr, RecvBatch};
+use host_linux::dgram::{Addr, BATCH, RecvBatch};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use switchproto::request::{DESCRIPTION_MAX, REQUEST_MAX};
 use switchproto::{Progress, Request, SockAddr, Version};
 
-use crate::fabric::{COLLECT, FRAME_MAX, Fabric};
+use crate::fabric::{FRAME_MAX, Fabric};
 use crate::log::Log;
 use crate::manage::Session;
+use crate::port::ASK_AFTER;
 
 /// Rounds on the fast way between two looks at everything else.
 const ROUNDS: u32 = 16;
-
-/// Frames found at once that make a stream.
-const FLOW: usize = 8;
-
-/// How long a pause between the frames of a stream may be for them to be carried together.
-const LINGER: Duration = Duration::from_micros(10);
 
 /// When yielding the processor takes longer than this, which no client needs for a batch of frames, others are
 /// waiting for it: looking for frames would only
@@ -54,6 +49,8 @@ const SIGNALS: u64 = 3;
 const STDIN: u64 = 4;
 const TAP: u64 = 5;
 const FIRST_CONNECTION: u64 = 16;
+/// Set in the token of a port's own data socket; the rest is the port's number.
+const OWN: u64 = 1 << 63;
 
 enum Connection {
     /// Has not yet asked for a port.
@@ -160,58 +157,37 @@ impl Server {
             // Edge-triggered: input that belongs to another job must not keep the loop awake.
             self.watch(io::stdin().as_fd(), STDIN, EventFlags::IN | EventFlags::ET)?;
         }
-        let mut batch = RecvBatch::new(COLLECT, FRAME_MAX);
+        let mut batch = RecvBatch::new(BATCH, FRAME_MAX);
         let mut events: Vec<Event> = Vec::with_capacity(64);
+        // Ports with something to read. They are watched edge-triggered, so this must not be forgotten.
+        let mut ready: Vec<u32> = Vec::new();
         let mut swept = self.now();
         let mut last_frame: Option<Duration> = None;
-        let mut flow = false;
         loop {
-            for _ in 0..ROUNDS {
-                let now = self.now();
-                self.fabric.run_timers(now);
-                match self.collect(&mut batch, &mut flow) {
-                    Ok(()) => {
-                        last_frame = Some(now);
-                        self.fabric.receive(&batch, now, &self.log);
-                    }
-                    Err(e) => {
-                        if !matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-                            self.log.warn(format!("data socket: {e}"));
-                        }
-                        if !self.is_busy(last_frame, now) {
-                            break;
-                        }
-                        rustix::thread::sched_yield();
-                        let back = self.now();
-                        if back - now > CROWDED {
-                            self.sleep_until = back + CROWDED_FOR;
-                        }
-                    }
-                }
-            }
             let now = self.now();
-            let busy = self.is_busy(last_frame, now);
-            let sleep = if busy {
-                Duration::ZERO
-            } else {
-                let timer = self.fabric.next_timer().unwrap_or(Duration::MAX);
-                timer.min(swept + SWEEP).saturating_sub(now)
-            };
+            let waiting = ready.iter().any(|&port| !self.fabric.is_paused(port, now));
+            let next = self.fabric.next_timer().unwrap_or(Duration::MAX);
+            // No sleep is short enough to try again in a few microseconds.
+            let soon = next.saturating_sub(now) <= ASK_AFTER.min(self.busy_poll) && now >= self.sleep_until;
+            let busy = soon || self.is_busy(last_frame, now);
+            let sleep =
+                if busy || waiting { Duration::ZERO } else { next.min(swept + SWEEP).saturating_sub(now) };
             let timeout = Timespec {
-                tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(1),
-                tv_nsec: i64::from(sleep.subsec_nanos()),
+                tv_sec: i64::try_from(sleep.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: sleep.subsec_nanos().into(),
             };
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
+            let mut shared = false;
             for event in &events {
                 let flags = event.flags;
                 match event.data.u64() {
                     CONTROL => self.accept(false),
                     MANAGE => self.accept(true),
-                    DATA => {}
+                    DATA => shared = true,
                     TAP => self.read_tap(),
                     SIGNALS => {
                         if let Ok(Some(info)) = signals.read_signal() {
@@ -223,14 +199,38 @@ impl Server {
                             return Ok(End::Stdin);
                         }
                     }
+                    token if token & OWN != 0 => {
+                        let number = token as u32;
+                        if flags.contains(EventFlags::OUT) {
+                            self.fabric.try_again(number, now);
+                        }
+                        if flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP)
+                            && !ready.contains(&number)
+                        {
+                            ready.push(number);
+                        }
+                    }
                     id => self.serve(id, flags),
                 }
+            }
+            if self.read_data(shared, &mut ready, &mut batch) {
+                last_frame = Some(self.now());
+            } else if events.is_empty() && busy {
+                rustix::thread::sched_yield();
+                let back = self.now();
+                if back - now > CROWDED {
+                    self.sleep_until = back + CROWDED_FOR;
+                }
+            }
+            let now = self.now();
+            self.fabric.run_timers(now);
+            for number in self.fabric.take_asks() {
+                self.watch_room(number);
             }
             for id in self.fabric.take_dead() {
                 self.log.say("Nobody at a client's address, closing its port");
                 self.close(id);
             }
-            let now = self.now();
             if now - swept >= SWEEP {
                 swept = now;
                 self.sweep(now);
@@ -238,25 +238,53 @@ impl Server {
         }
     }
 
-    /// Reads what is waiting. In a stream of frames (`flow`) it looks a little longer, so that the sender need not
-    /// go to sleep and what was read can go out together.
-    fn collect(&self, batch: &mut RecvBatch, flow: &mut bool) -> io::Result<()> {
-        let socket = self.fabric.data().as_fd();
-        batch.clear();
-        batch.recv(socket)?;
-        let mut empty_since = None;
-        while *flow && batch.len() < COLLECT {
-            if batch.recv(socket).is_ok() {
-                empty_since = None;
-                continue;
-            }
+    /// Has the kernel tell when a client has room, or no longer.
+    fn watch_room(&mut self, number: u32) {
+        if let Some(own) = self.fabric.port(number).and_then(|port| port.own.as_ref()) {
+            let out = if own.asked { EventFlags::OUT } else { EventFlags::empty() };
+            let flags = EventFlags::IN | EventFlags::ET | out;
+            let token = EventData::new_u64(OWN | u64::from(number));
+            // Timers try again anyway.
+            let _ = epoll::modify(&self.epoll, &own.socket, token, flags);
+        }
+    }
+
+    /// Reads the data sockets in turn until they are empty, or others want to be looked at. Tells whether anything
+    /// came.
+    fn read_data(&mut self, mut shared: bool, ready: &mut Vec<u32>, batch: &mut RecvBatch) -> bool {
+        let mut any = false;
+        for _ in 0..ROUNDS {
             let now = self.now();
-            if now - *empty_since.get_or_insert(now) > LINGER {
+            self.fabric.run_timers(now);
+            let mut more = false;
+            if shared {
+                match self.fabric.receive_shared(batch, now, &self.log) {
+                    Ok(got) => {
+                        any = true;
+                        shared = got == BATCH;
+                    }
+                    Err(e) => {
+                        shared = false;
+                        if !is_for_later(&e) {
+                            self.log.warn(format!("data socket: {e}"));
+                        }
+                    }
+                }
+            }
+            ready.retain(|&port| {
+                if self.fabric.is_paused(port, now) {
+                    return true;
+                }
+                let got = self.fabric.receive_from(port, batch, now, &self.log);
+                any |= got > 0;
+                more |= got == BATCH;
+                got == BATCH
+            });
+            if !shared && !more {
                 break;
             }
         }
-        *flow = batch.len() >= FLOW && self.busy_poll > Duration::ZERO;
-        Ok(())
+        any
     }
 
     fn is_busy(&self, last_frame: Option<Duration>, now: Duration) -> bool {
@@ -401,10 +429,24 @@ impl Server {
             return false;
         }
         let Some(addr) = Addr::new(request.addr.kernel_bytes()) else { return false };
-        if request.wants_reply() && !matches!(stream.write(&self.reply.emit()), Ok(110)) {
+        // Who gets no reply knows the shared socket by its name.
+        let own = if request.wants_reply() { self.fabric.own_socket(&request.addr) } else { None };
+        let (own, reply) = match own {
+            Some((own, reply)) => (Some(own), reply),
+            None => (None, self.reply.clone()),
+        };
+        if request.wants_reply() && !matches!(stream.write(&reply.emit()), Ok(110)) {
             return false;
         }
-        let number = self.fabric.add_client(addr, id, request.wanted);
+        let number = self.fabric.add_client(addr, id, request.wanted, own);
+        if let Some(own) = self.fabric.port(number).and_then(|port| port.own.as_ref()) {
+            let token = OWN | u64::from(number);
+            if let Err(e) = self.watch(own.socket.as_fd(), token, EventFlags::IN | EventFlags::ET) {
+                self.log.warn(format!("cannot serve a client: {e}"));
+                self.fabric.remove(number);
+                return false;
+            }
+        }
         if let Some(Connection::Waiting { stream, .. }) = self.connections.remove(&id) {
             self.connections.insert(id, Connection::Port { stream, number });
         }

@@ -1,5 +1,6 @@
 //! The switch's sockets: made, guarded against a second server, and removed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -89,19 +90,47 @@ fn named_data(path: &Path, files: &mut Files) -> Result<(UnixDatagram, SockAddr)
 }
 
 fn abstract_data() -> Result<(UnixDatagram, SockAddr), String> {
+    bind_abstract(0).map_err(|e| format!("cannot bind the data socket: {e}"))
+}
+
+/// A data socket connected to a client's, and its address: for port number `serial` of all there ever were, from 1.
+///
+/// # Errors
+/// Of socket(2), bind(2) and connect(2); when there is no descriptor left, or the client has no such socket.
+pub fn own_data(client: &SockAddr, serial: u64) -> io::Result<(UnixDatagram, SockAddr)> {
+    let (socket, addr) = bind_abstract(serial)?;
+    socket.set_nonblocking(true)?;
+    connect(&socket, client)?;
+    Ok((socket, addr))
+}
+
+/// Connects a data socket to a client's.
+///
+/// # Errors
+/// Of connect(2).
+pub fn connect(socket: &UnixDatagram, client: &SockAddr) -> io::Result<()> {
+    let addr = match (client.as_abstract(), client.as_path()) {
+        (Some(name), _) => SocketAddr::from_abstract_name(name)?,
+        (None, Some(path)) => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
+        (None, None) => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    socket.connect_addr(&addr)
+}
+
+fn bind_abstract(serial: u64) -> io::Result<(UnixDatagram, SockAddr)> {
     let mut tries = 0u32;
     loop {
-        // The layout of the original: three bytes of padding, process id, microseconds.
+        // The layout of the original: three bytes of padding, process id, microseconds; then which socket it is.
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().subsec_micros();
         let mut name = [0; 107];
         name[3..7].copy_from_slice(&std::process::id().to_ne_bytes());
         name[7..11].copy_from_slice(&time.wrapping_add(tries).to_ne_bytes());
-        let addr = SockAddr::abstract_name(&name).ok_or("no name for the data socket")?;
-        let bound = SocketAddr::from_abstract_name(name).and_then(|a| UnixDatagram::bind_addr(&a));
-        match bound {
+        name[11..19].copy_from_slice(&serial.to_ne_bytes());
+        let addr = SockAddr::abstract_name(&name).ok_or(io::ErrorKind::InvalidInput)?;
+        match SocketAddr::from_abstract_name(name).and_then(|a| UnixDatagram::bind_addr(&a)) {
             Ok(socket) => return Ok((socket, addr)),
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries < 100 => tries += 1,
-            Err(e) => return Err(format!("cannot bind the data socket: {e}")),
+            Err(e) => return Err(e),
         }
     }
 }

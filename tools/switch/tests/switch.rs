@@ -5,172 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+#[allow(dead_code, reason = "each test program uses its part of the module")]
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const OURS: &str = env!("CARGO_BIN_EXE_uml_switch");
-const ORIGINAL: &str = "/usr/bin/uml_switch";
-
-/// A running switch in its own directory.
-struct Switch {
-    child: Child,
-    dir: tempfile::TempDir,
-}
-
-impl Switch {
-    fn start(program: &str, extra: &[&str]) -> Switch {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let extra = extra.iter().map(|word| word.replace("DIR", &dir.path().to_string_lossy()));
-        let child = Command::new(program)
-            .arg("-unix")
-            .arg(dir.path().join("ctl"))
-            .args(extra)
-            .stdin(Stdio::null())
-            .stdout(std::fs::File::create(dir.path().join("out")).expect("out"))
-            .stderr(std::fs::File::create(dir.path().join("err")).expect("err"))
-            .spawn()
-            .expect("start the switch");
-        let switch = Switch { child, dir };
-        wait_for("the switch", || UnixStream::connect(switch.control()).is_ok());
-        switch
-    }
-
-    fn ours(extra: &[&str]) -> Switch {
-        let mut words = vec!["-mgmt", "DIR/mgmt"];
-        words.extend_from_slice(extra);
-        Switch::start(OURS, &words)
-    }
-
-    fn control(&self) -> PathBuf {
-        self.dir.path().join("ctl")
-    }
-
-    fn output(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("out")).expect("out")
-    }
-
-    /// Answer of the management socket, without its last line, which must be OK.
-    fn ask(&self, command: &str) -> String {
-        let out = self.ask_raw(command);
-        assert!(out.status.success(), "{command}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).expect("text")
-    }
-
-    fn ask_raw(&self, command: &str) -> Output {
-        let mgmt = self.dir.path().join("mgmt");
-        Command::new(OURS).arg("-ask").arg(mgmt).args(command.split(' ')).output().expect("ask")
-    }
-
-    fn counter(&self, name: &str) -> u64 {
-        let stats = self.ask("stats");
-        let line = stats.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')).expect(name);
-        line.parse().expect("number")
-    }
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !ready() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A client of the switch.
-struct Client {
-    control: UnixStream,
-    data: UnixDatagram,
-    to: SocketAddr,
-}
-
-fn next_name() -> [u8; 107] {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let mut name = [0; 107];
-    // As the originals: padding that means nothing, process id, a number, garbage behind.
-    name[..3].copy_from_slice(&[0x7f, 0, 0]);
-    name[3..7].copy_from_slice(&std::process::id().to_ne_bytes());
-    name[7..11].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_ne_bytes());
-    name[20] = 0xa5;
-    name
-}
-
-/// A data socket and the 110 bytes of its address.
-fn data_socket() -> (UnixDatagram, Vec<u8>) {
-    let name = next_name();
-    let data = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name).expect("name")).expect("bind");
-    data.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
-    let mut addr = 1u16.to_ne_bytes().to_vec();
-    addr.push(0);
-    addr.extend_from_slice(&name);
-    (data, addr)
-}
-
-/// The head of a request of `version`, without the address.
-fn head(version: u32) -> Vec<u8> {
-    let magic = 0xfeed_face_u32.to_ne_bytes();
-    let mac = [0xfe, 0xfd, 0, 0, 0, 1];
-    match version {
-        3 => [&magic[..], &3u32.to_ne_bytes(), &[0; 4]].concat(),
-        1 => [&magic[..], &[0; 4], &mac].concat(),
-        _ => [&[0; 4][..], &mac].concat(),
-    }
-}
-
-impl Client {
-    fn join(control: &Path, version: u32) -> Client {
-        let (data, addr) = data_socket();
-        let mut control = UnixStream::connect(control).expect("connect");
-        control.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
-        control.write_all(&[head(version), addr].concat()).expect("request");
-        let mut reply = [0; 110];
-        control.read_exact(&mut reply).expect("reply");
-        assert_eq!(&reply[..3], [1, 0, 0], "an abstract address");
-        Client { control, data, to: SocketAddr::from_abstract_name(&reply[3..]).expect("address") }
-    }
-
-    fn send(&self, frame: &[u8]) {
-        self.data.send_to_addr(frame, &self.to).expect("send");
-    }
-
-    fn recv(&self) -> Option<Vec<u8>> {
-        let mut frame = vec![0; 65536];
-        let len = self.data.recv(&mut frame).ok()?;
-        frame.truncate(len);
-        Some(frame)
-    }
-
-    /// Nothing comes for a moment.
-    fn is_silent(&self) -> bool {
-        self.data.set_read_timeout(Some(Duration::from_millis(150))).expect("timeout");
-        let got = self.recv();
-        self.data.set_read_timeout(Some(Duration::from_millis(1500))).expect("timeout");
-        got.is_none()
-    }
-}
-
-fn mac(n: u8) -> [u8; 6] {
-    [0xfe, 0xfd, 0, 0, 0, n]
-}
-
-const ALL: [u8; 6] = [0xff; 6];
-
-fn frame(to: [u8; 6], from: [u8; 6], fill: u8) -> Vec<u8> {
-    let mut frame = [&to[..], &from, &[0x88, 0xb5]].concat();
-    frame.resize(60, fill);
-    frame
-}
+use common::{ALL, Client, ORIGINAL, OURS, Switch, data_socket, frame, head, mac, wait_for};
 
 /// What both switches must do for clients of this protocol version.
 fn learns_and_floods(switch: &Switch, version: u32) {
@@ -325,7 +169,9 @@ fn garbage_on_both_sockets_leaves_the_switch_working() {
         // The switch may close while we write.
         let _ = control.write_all(&bytes);
         good.send(&noise(len));
-        let _ = stranger.send_to_addr(&noise(len), &good.to);
+        // A port's socket hears its client alone.
+        let refused = stranger.send_to_addr(&noise(len), &good.to).expect_err("a stranger");
+        assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
     }
     good.send(&[]);
     good.send(&vec![0xff; 60_000]);
@@ -335,39 +181,8 @@ fn garbage_on_both_sockets_leaves_the_switch_working() {
     a.send(&hello);
     assert_eq!(b.recv().as_ref(), Some(&hello));
     assert!(switch.counter("bad_requests") > 0);
-    assert!(switch.counter("unknown_sender") > 0);
     assert!(switch.counter("too_short") > 0);
     assert_eq!(switch.counter("too_long"), 1);
-}
-
-#[test]
-fn a_dead_client_takes_its_stations_along() {
-    let switch = Switch::ours(&[]);
-    let [a, b, c] = [1, 2, 3].map(|_| Client::join(&switch.control(), 3));
-    for n in 10..14 {
-        a.send(&frame(ALL, mac(n), 1));
-        assert!(b.recv().is_some() && c.recv().is_some());
-    }
-    assert_eq!(switch.counter("stations"), 4);
-    drop(a);
-    wait_for("the end of the port", || switch.counter("ports") == 2);
-    assert_eq!(switch.counter("stations"), 0);
-    b.send(&frame(mac(10), mac(2), 2));
-    assert!(c.recv().is_some(), "a forgotten station's frames are flooded");
-}
-
-#[test]
-fn a_client_whose_data_socket_is_gone_is_removed() {
-    let switch = Switch::ours(&[]);
-    let [a, b] = [1, 2].map(|_| Client::join(&switch.control(), 3));
-    let Client { control, data, .. } = b;
-    drop(data);
-    wait_for("the end of the port", || {
-        a.send(&frame(ALL, mac(1), 1));
-        std::thread::sleep(Duration::from_millis(100));
-        switch.counter("ports") == 1
-    });
-    drop(control);
 }
 
 #[test]
@@ -516,56 +331,6 @@ fn bad_arguments_get_the_usage() {
 }
 
 #[test]
-fn thousands_of_ports_share_one_data_socket() {
-    let switch = Switch::ours(&["-quiet"]);
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    // Two descriptors per port on our side, one on the switch's.
-    let all = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, all);
-    let room = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    let count = usize::try_from((room.saturating_sub(200) / 2).min(3000)).expect("count");
-    if count < 3000 {
-        println!("only {count} ports: RLIMIT_NOFILE is {room}");
-    }
-    let clients: Vec<Client> = (0..count).map(|_| Client::join(&switch.control(), 3)).collect();
-    let hello = frame(ALL, mac(1), 1);
-    clients[0].send(&hello);
-    for (i, client) in clients.iter().enumerate().skip(1) {
-        let got = client.recv();
-        assert_eq!(got.as_ref(), Some(&hello), "client {i} of {count}: {}", switch.ask("stats"));
-    }
-    let answer = frame(mac(1), mac(2), 2);
-    clients[count - 1].send(&answer);
-    assert_eq!(clients[0].recv().as_ref(), Some(&answer));
-    assert_eq!(switch.counter("ports"), count as u64);
-    drop(clients);
-    wait_for("the ports to go", || switch.counter("ports") == 0);
-}
-
-#[test]
-fn clients_that_read_nothing_do_not_stop_the_others() {
-    let switch = Switch::ours(&["-quiet"]);
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let all = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, all);
-    let _idle: Vec<Client> = (0..800).map(|_| Client::join(&switch.control(), 3)).collect();
-    let a = Client::join(&switch.control(), 3);
-    let mut big = frame(ALL, mac(1), 1);
-    big.resize(1514, 1);
-    // Each unread frame counts against the send buffer of the switch's data socket.
-    for _ in 0..12 {
-        a.send(&big);
-    }
-    wait_for("backlogs", || switch.counter("in_frames") == 12);
-    let b = Client::join(&switch.control(), 3);
-    for fill in 0..5 {
-        let hello = frame(ALL, mac(1), fill);
-        a.send(&hello);
-        assert_eq!(b.recv().as_ref(), Some(&hello));
-    }
-}
-
-#[test]
 fn a_tap_device_is_a_port() {
     if !rustix_is_root() || !Path::new("/dev/net/tun").exists() {
         println!("skipped: making a tap device needs root and /dev/net/tun");
@@ -591,4 +356,48 @@ fn a_tap_device_is_a_port() {
     wait_for("the frame at the tap", || {
         std::fs::read_to_string(&statistics).is_ok_and(|n| n.trim().parse::<u64>().unwrap_or(0) > 0)
     });
+}
+
+#[test]
+fn a_tap_made_ready_needs_no_privilege() {
+    use std::os::unix::fs::PermissionsExt;
+    // As root a user is played, in namespaces with a clone device that users may open, as hosts have it.
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let open_to_all = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), open_to_all).expect("mode");
+    std::fs::copy(OURS, dir.path().join("uml_switch")).expect("copy");
+    let script = "rm -f tun && mknod tun c 10 200 && chmod 666 tun && : <> tun && mount --bind tun /dev/net/tun || exit 77
+        ip tuntap add dev tapu mode tap user 65534 || exit 77
+        exec setpriv --reuid 65534 --regid 65534 --clear-groups ./uml_switch -unix ctl -mgmt mgmt -tap $TAP";
+    for (tap, good) in [("tapu", true), ("other", false)] {
+        let err = std::fs::File::create(dir.path().join("err")).expect("err");
+        let mut child = Command::new("unshare")
+            .args(["-m", "-n", "sh", "-c", script])
+            .env("TAP", tap)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(err)
+            .spawn()
+            .expect("start");
+        let mut ended = false;
+        wait_for("the switch", || {
+            ended = child.try_wait().expect("wait").is_some();
+            ended || UnixStream::connect(dir.path().join("mgmt")).is_ok()
+        });
+        let words = || std::fs::read_to_string(dir.path().join("err")).expect("err");
+        if ended {
+            assert!(!words().contains("uml_switch"), "{}", words());
+            println!("skipped: needs root, namespaces and /dev/net/tun ({})", words().trim());
+            return;
+        }
+        let ports =
+            Command::new(OURS).arg("-ask").arg(dir.path().join("mgmt")).arg("ports").output().expect("ask");
+        assert_eq!(String::from_utf8_lossy(&ports.stdout).starts_with("port 1 tap "), good, "{ports:?}");
+        if !good {
+            wait_for("the word", || words().contains("cannot attach the tap device 'other'"));
+        }
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    }
 }

@@ -137,6 +137,9 @@ impl FileOps for Memory {
     fn size(&self) -> Result<u64> {
         Ok(0)
     }
+    fn stays_at_start(&self) -> bool {
+        true
+    }
     fn can_poll(&self) -> bool {
         self.kind == Kind::Random
     }

@@ -4,11 +4,7 @@
 //! accepted, as Linux accepts and ignores it).
 #![forbid(unsafe_code)]
 
-use std::{
-    any::Any,
-    collections::BTreeMap,
-    sync::{Arc, Weak},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use abi::{FileType, OpenFlags, Timespec, errno};
 use kernel::{
@@ -20,14 +16,13 @@ use kernel::{
         pty::{PtyTable, SLAVE_MAJOR},
     },
     vfs::{
-        file::{DirSink, File, FileOps},
-        inode::{Attr, AttrChange, DirOps, FileSystem, FsStats, Inode, InodeCommon},
+        file::FileOps,
+        inode::{Attr, AttrChange, FileSystem, Inode},
+        pseudo::{Entry, Pseudo, Tree},
     },
 };
 use ksync::Mutex;
 
-/// f_type of devpts (statfs(2)).
-const MAGIC: u64 = 0x1cd1;
 const ROOT_INO: u64 = 1;
 const PTMX_INO: u64 = 2;
 /// Inode number of pty 0.
@@ -141,54 +136,14 @@ impl FsType for Type {
         }
         let dev = s.dev;
         drop(s);
-        Ok(Arc::new_cyclic(|me| DevPts {
-            me: me.clone(),
-            shared: self.shared.clone(),
-            dev,
-            slaves: Mutex::new(locks::LEAF, BTreeMap::new()),
-            root: std::sync::OnceLock::new(),
-            boot: machine.clock.now(),
-        }))
+        Ok(Pseudo::new(dev, Ptys { shared: self.shared.clone(), boot: machine.clock.now() }))
     }
 }
 
-struct DevPts {
-    me: Weak<DevPts>,
+/// The ptys of the machine, as files of one directory.
+struct Ptys {
     shared: Arc<Shared>,
-    dev: u64,
-    /// Inodes handed out, so that one pty has one inode.
-    slaves: Mutex<BTreeMap<u32, Weak<Node>>>,
-    root: std::sync::OnceLock<Arc<Node>>,
     boot: Timespec,
-}
-
-impl DevPts {
-    fn node(&self, what: What) -> Arc<Node> {
-        Arc::new(Node { fs: self.me.clone(), what, common: InodeCommon::new() })
-    }
-}
-
-impl FileSystem for DevPts {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-    fn type_name(&self) -> &'static str {
-        "devpts"
-    }
-    fn dev(&self) -> u64 {
-        self.dev
-    }
-    fn root(&self) -> Arc<dyn Inode> {
-        self.root.get_or_init(|| self.node(What::Root)).clone()
-    }
-    fn stats(&self) -> Result<FsStats> {
-        Ok(FsStats { magic: MAGIC, block_size: 4096, name_max: 255, ..FsStats::default() })
-    }
-    fn options(&self) -> String {
-        let s = self.shared.state.lock();
-        let gid = s.gid.map_or(String::new(), |g| format!("gid={g},"));
-        format!("{gid}mode={:03o},ptmxmode={:03o}", s.mode, s.ptmx_mode)
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -198,67 +153,60 @@ enum What {
     Slave(u32),
 }
 
-struct Node {
-    fs: Weak<DevPts>,
-    what: What,
-    common: InodeCommon,
-}
-
-impl Node {
-    fn fs(&self) -> Result<Arc<DevPts>> {
-        self.fs.upgrade().ok_or(errno::ENODEV)
-    }
-}
-
-impl Inode for Node {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-    fn common(&self) -> &InodeCommon {
-        &self.common
-    }
-    fn fs(&self) -> Arc<dyn FileSystem> {
-        match self.fs.upgrade() {
-            Some(fs) => fs,
-            // An inode outlives its filesystem only inside a lazily unmounted tree, which keeps it.
-            None => unreachable!("an inode is held by its mounted filesystem"),
+impl Ptys {
+    /// What a name stands for now.
+    fn find(&self, name: &[u8]) -> Option<What> {
+        if name == b"ptmx" {
+            return Some(What::Ptmx);
         }
+        let text = std::str::from_utf8(name).ok()?;
+        let index: u32 = text.parse().ok()?;
+        let known = text == index.to_string() && self.shared.table.indexes().contains(&index);
+        known.then_some(What::Slave(index))
     }
-    fn ino(&self) -> u64 {
-        match self.what {
+}
+
+impl Tree for Ptys {
+    type Place = What;
+    const NAME: &'static str = "devpts";
+    const MAGIC: u64 = 0x1cd1;
+    const BLOCK_SIZE: u32 = 1024;
+    const VOLATILE: bool = true;
+
+    fn root(&self) -> What {
+        What::Root
+    }
+    fn ino(&self, what: &What) -> u64 {
+        match what {
             What::Root => ROOT_INO,
             What::Ptmx => PTMX_INO,
-            What::Slave(i) => FIRST_INO + u64::from(i),
+            What::Slave(i) => FIRST_INO + u64::from(*i),
         }
     }
-    fn kind(&self) -> FileType {
-        if self.what == What::Root { FileType::Directory } else { FileType::Char }
+    fn kind(&self, what: &What) -> FileType {
+        if *what == What::Root { FileType::Directory } else { FileType::Char }
     }
-    fn attr(&self) -> Result<Attr> {
-        let fs = Node::fs(self)?;
-        let s = fs.shared.state.lock();
-        let meta = match self.what {
-            What::Root => Meta { uid: 0, gid: 0, mode: abi::fs::S_IFDIR | 0o755, time: fs.boot },
-            What::Ptmx => Meta { uid: 0, gid: 0, mode: abi::fs::S_IFCHR | s.ptmx_mode, time: fs.boot },
+    fn attr(&self, what: &What) -> Result<Attr> {
+        let s = self.shared.state.lock();
+        let meta = match what {
+            What::Root => Meta { uid: 0, gid: 0, mode: abi::fs::S_IFDIR | 0o755, time: self.boot },
+            What::Ptmx => Meta { uid: 0, gid: 0, mode: abi::fs::S_IFCHR | s.ptmx_mode, time: self.boot },
             What::Slave(i) => {
-                let m = *s.meta.get(&i).ok_or(errno::ENOENT)?;
+                let m = *s.meta.get(i).ok_or(errno::ENOENT)?;
                 Meta { mode: abi::fs::S_IFCHR | m.mode, ..m }
             }
         };
-        let rdev = match self.what {
+        let rdev = match what {
             What::Root => 0,
             What::Ptmx => abi::makedev(PTMX_MAJOR, PTMX_MINOR),
             What::Slave(i) => abi::makedev(SLAVE_MAJOR + (i >> 8), i & 0xff),
         };
         Ok(Attr {
-            dev: fs.dev,
-            ino: self.ino(),
             mode: meta.mode,
-            nlink: if self.what == What::Root { 2 } else { 1 },
+            nlink: if *what == What::Root { 2 } else { 1 },
             uid: meta.uid,
             gid: meta.gid,
             rdev,
-            blksize: 1024,
             atime: meta.time,
             mtime: meta.time,
             ctime: meta.time,
@@ -266,12 +214,11 @@ impl Inode for Node {
             ..Attr::default()
         })
     }
-    fn set_attr(&self, c: &AttrChange) -> Result<()> {
-        let fs = Node::fs(self)?;
-        let mut s = fs.shared.state.lock();
-        match self.what {
+    fn set_attr(&self, what: &What, c: &AttrChange) -> Result<()> {
+        let mut s = self.shared.state.lock();
+        match what {
             What::Slave(i) => {
-                let m = s.meta.get_mut(&i).ok_or(errno::ENOENT)?;
+                let m = s.meta.get_mut(i).ok_or(errno::ENOENT)?;
                 m.mode = c.mode.map_or(m.mode, |v| v & 0o7777);
                 m.uid = c.uid.unwrap_or(m.uid);
                 m.gid = c.gid.unwrap_or(m.gid);
@@ -285,112 +232,25 @@ impl Inode for Node {
             What::Root => Err(errno::EPERM),
         }
     }
-    fn open(self: Arc<Self>, _flags: OpenFlags, _task: &Task) -> Result<Arc<dyn FileOps>> {
-        Ok(Arc::new(Listing { node: self }))
+    fn lookup(&self, _: &What, name: &[u8], _: &Task) -> Result<What> {
+        self.find(name).ok_or(errno::ENOENT)
     }
-    fn dir(&self) -> Option<&dyn DirOps> {
-        if self.what == What::Root { Some(self) } else { None }
+    fn number(&self, _: &What, name: &[u8]) -> Option<u64> {
+        self.find(name).map(|what| self.ino(&what))
     }
-}
-
-impl DirOps for Node {
-    fn lookup(&self, name: &[u8], _task: &Task) -> Result<Arc<dyn Inode>> {
-        let fs = Node::fs(self)?;
-        if name == b"ptmx" {
-            return Ok(fs.node(What::Ptmx));
-        }
-        let text = std::str::from_utf8(name).map_err(|_| errno::ENOENT)?;
-        let index: u32 = text.parse().map_err(|_| errno::ENOENT)?;
-        if text != index.to_string() || !fs.shared.table.indexes().contains(&index) {
-            return Err(errno::ENOENT);
-        }
-        let mut slaves = fs.slaves.lock();
-        if let Some(n) = slaves.get(&index).and_then(Weak::upgrade) {
-            return Ok(n);
-        }
-        let node = fs.node(What::Slave(index));
-        slaves.insert(index, Arc::downgrade(&node));
-        Ok(node)
+    fn entries(&self, _: &What, _: &Task) -> Result<Vec<Entry>> {
+        // Positions follow inode numbers, so that ptys that come and go move nobody's place.
+        let slaves = self.shared.table.indexes().into_iter().map(|i| (i.to_string(), What::Slave(i)));
+        let all = std::iter::once(("ptmx".to_owned(), What::Ptmx)).chain(slaves);
+        let entry = |(name, what): (String, What)| {
+            let ino = self.ino(&what);
+            Entry { name: name.into_bytes(), ino, kind: FileType::Char, next: ino + 1 }
+        };
+        Ok(all.map(entry).collect())
     }
-    fn volatile(&self) -> bool {
-        true
-    }
-    fn revalidate(&self, name: &[u8], inode: Option<&Arc<dyn Inode>>) -> bool {
-        let Ok(fs) = Node::fs(self) else { return false };
-        let there = name == b"ptmx"
-            || std::str::from_utf8(name)
-                .ok()
-                .and_then(|t| t.parse().ok())
-                .is_some_and(|i: u32| fs.shared.table.indexes().contains(&i));
-        there == inode.is_some()
-    }
-    fn create(&self, _: &[u8], _: u32, _: (u32, u32)) -> Result<Arc<dyn Inode>> {
-        Err(errno::EPERM)
-    }
-    fn mkdir(&self, _: &[u8], _: u32, _: (u32, u32)) -> Result<Arc<dyn Inode>> {
-        Err(errno::EPERM)
-    }
-    fn mknod(&self, _: &[u8], _: u32, _: u64, _: (u32, u32)) -> Result<Arc<dyn Inode>> {
-        Err(errno::EPERM)
-    }
-    fn symlink(&self, _: &[u8], _: &[u8], _: (u32, u32)) -> Result<Arc<dyn Inode>> {
-        Err(errno::EPERM)
-    }
-    fn link(&self, _: &[u8], _: &Arc<dyn Inode>) -> Result<()> {
-        Err(errno::EPERM)
-    }
-    fn unlink(&self, _: &[u8], _: &Arc<dyn Inode>) -> Result<()> {
-        Err(errno::EPERM)
-    }
-    fn rmdir(&self, _: &[u8], _: &Arc<dyn Inode>) -> Result<()> {
-        Err(errno::EPERM)
-    }
-    fn rename(&self, _: &[u8], _: &Arc<dyn Inode>, _: &[u8], _: u32) -> Result<()> {
-        Err(errno::EPERM)
-    }
-}
-
-/// The open directory.
-struct Listing {
-    node: Arc<Node>,
-}
-
-impl FileOps for Listing {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-    fn can_poll(&self) -> bool {
-        false
-    }
-    fn size(&self) -> Result<u64> {
-        Ok(0)
-    }
-    fn read(&self, _: &File, _: &Task, _: &mut dyn kernel::io::Sink, _: u64) -> Result<usize> {
-        Err(errno::EISDIR)
-    }
-    fn read_dir(&self, _: &File, _: &Task, pos: u64, sink: &mut DirSink<'_>) -> Result<u64> {
-        // Positions are inode numbers, so that ptys that come and go move nobody's place; `.` and `..` come first.
-        let (dir, chr) = (FileType::Directory.d_type(), FileType::Char.d_type());
-        let fs = Node::fs(&self.node)?;
-        let fixed = [(&b"."[..], ROOT_INO, dir, 1), (b"..", ROOT_INO, dir, 2), (b"ptmx", PTMX_INO, chr, 3)];
-        let mut at = pos;
-        for (name, ino, kind, next) in fixed {
-            if at < next {
-                if !sink(name, ino, kind, next) {
-                    return Ok(at);
-                }
-                at = next;
-            }
-        }
-        for i in fs.shared.table.indexes() {
-            let ino = FIRST_INO + u64::from(i);
-            if ino >= at {
-                if !sink(i.to_string().as_bytes(), ino, chr, ino + 1) {
-                    return Ok(at);
-                }
-                at = ino + 1;
-            }
-        }
-        Ok(at)
+    fn options(&self) -> String {
+        let s = self.shared.state.lock();
+        let gid = s.gid.map_or(String::new(), |g| format!("gid={g},"));
+        format!("{gid}mode={:03o},ptmxmode={:03o}", s.mode, s.ptmx_mode)
     }
 }

@@ -179,9 +179,11 @@ impl Inode for Node {
     fn ino(&self) -> u64 {
         self.number()
     }
-    fn process(&self) -> Option<Arc<kernel::task::Process>> {
-        let What::Task { tid, thread: false } = self.what else { return None };
-        self.fs().ok()?.machine().ok()?.tree.process(tid)
+    fn process(&self) -> Option<Pid> {
+        match self.what {
+            What::Task { tid, thread: false } => Some(tid),
+            _ => None,
+        }
     }
     fn kind(&self) -> FileType {
         FileType::from_mode(self.mode()).unwrap_or(FileType::Regular)

@@ -490,13 +490,15 @@ fn status(m: &Arc<Machine>, a: &About) -> Result<Vec<u8>> {
         let _ = write!(
             s,
             "CapInh:\t{:016x}\nCapPrm:\t{:016x}\nCapEff:\t{:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\nNoNewPrivs:\t{}\n\
-             Seccomp:\t0\nSeccomp_filters:\t0\n",
+             Seccomp:\t{}\nSeccomp_filters:\t{}\n",
             c.cap_inheritable,
             c.cap_permitted,
             c.cap_effective,
             c.cap_bounding,
             c.cap_ambient,
             u8::from(no_new_privs),
+            t.seccomp.mode(),
+            t.seccomp.count(),
         );
         let cpus = m.config.cpus;
         let mask = if cpus >= 64 { u64::MAX } else { (1 << cpus) - 1 } & t.sched.lock().affinity;

@@ -126,9 +126,23 @@ pub(crate) static FILES: &[Sysctl] = &[
     fixed("fs/suid_dumpable", "0"),
     shown("kernel/arch", |_| "x86_64".into()),
     shown("kernel/cap_last_cap", |_| "40".into()),
-    fixed("kernel/core_pattern", "core"),
+    Sysctl {
+        path: "kernel/core_pattern",
+        mode: 0o644,
+        value: Value::Live(|m| m.tunables.core.pattern(), |m, v| m.tunables.core.set_pattern(v)),
+    },
     fixed("kernel/core_pipe_limit", "0"),
-    fixed("kernel/core_uses_pid", "0"),
+    Sysctl {
+        path: "kernel/core_uses_pid",
+        mode: 0o644,
+        value: Value::Live(
+            |m| u8::from(m.tunables.core.uses_pid()).to_string(),
+            |m, v| {
+                m.tunables.core.set_uses_pid(v.parse::<i32>().map_err(|_| errno::EINVAL)? != 0);
+                Ok(())
+            },
+        ),
+    },
     fixed("kernel/ctrl-alt-del", "0"),
     fixed("kernel/dmesg_restrict", "0"),
     Sysctl {

@@ -2,7 +2,7 @@
 
 use kernel::{Machine, registry::DeviceNode};
 
-use crate::tree::Tree;
+use crate::tree::Entries;
 
 /// Classes that programs list whether or not they have devices.
 const CLASSES: [&str; 6] = ["block", "mem", "misc", "net", "tty", "input"];
@@ -16,7 +16,7 @@ fn class_of(n: &DeviceNode) -> Option<&'static str> {
     }
 }
 
-pub(crate) fn add(t: &mut Tree, m: &Machine) {
+pub(crate) fn add(t: &mut Entries, m: &Machine) {
     for c in CLASSES {
         t.dir(&format!("class/{c}"));
     }

@@ -2,7 +2,7 @@
 
 use kernel::Machine;
 
-use crate::tree::Tree;
+use crate::tree::Entries;
 
 /// "0-3", or "0" for one.
 pub(crate) fn list(cpus: u32) -> String {
@@ -17,7 +17,7 @@ pub(crate) fn mask(cpus: u32, of: impl Fn(u32) -> bool) -> String {
     (0..words).rev().map(|w| format!("{:0digits$x}", word(w))).collect::<Vec<_>>().join(",")
 }
 
-pub(crate) fn add(t: &mut Tree, m: &Machine) {
+pub(crate) fn add(t: &mut Entries, m: &Machine) {
     let n = m.config.cpus;
     let top = "devices/system/cpu";
     for name in ["online", "possible", "present"] {

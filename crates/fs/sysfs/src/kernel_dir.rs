@@ -1,8 +1,8 @@
 //! The kernel's own directory, and those that others mount on.
 
-use crate::tree::Tree;
+use crate::tree::Entries;
 
-pub(crate) fn add(t: &mut Tree) {
+pub(crate) fn add(t: &mut Entries) {
     for dir in [
         "bus",
         "firmware",

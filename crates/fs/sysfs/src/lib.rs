@@ -8,27 +8,23 @@ mod class;
 mod cpu;
 mod kernel_dir;
 mod memory;
-mod node;
 mod tree;
 
-use std::{
-    any::Any,
-    sync::{Arc, OnceLock, Weak},
-};
+use std::sync::Arc;
 
-use abi::{Timespec, errno};
+use abi::{FileType, OpenFlags, Timespec, errno};
 use kernel::{
     Machine, Result,
     registry::{FsType, Registry},
-    task::TaskCx,
-    vfs::inode::{FileSystem, FsStats, Inode},
+    task::{Task, TaskCx},
+    vfs::{
+        file::FileOps,
+        inode::{Attr, FileSystem, Link},
+        pseudo::{Entry, Pseudo, Text, Tree},
+    },
 };
 
-use node::Node;
-use tree::Tree;
-
-/// f_type of sysfs (statfs(2)).
-const MAGIC: u64 = 0x6265_6572;
+use tree::{Entries, Kind};
 
 /// Adds the filesystem type to a machine.
 pub fn register(r: &mut Registry) {
@@ -52,44 +48,86 @@ impl FsType for Type {
         if !options.is_empty() {
             return Err(errno::EINVAL);
         }
-        let mut tree = Tree::default();
-        cpu::add(&mut tree, machine);
-        memory::add(&mut tree, machine);
-        class::add(&mut tree, machine);
-        kernel_dir::add(&mut tree);
-        Ok(Arc::new_cyclic(|me| SysFs {
-            me: me.clone(),
-            dev: machine.new_dev(),
-            tree,
-            root: OnceLock::new(),
-            boot: machine.clock.now(),
-        }))
+        let mut entries = Entries::default();
+        cpu::add(&mut entries, machine);
+        memory::add(&mut entries, machine);
+        class::add(&mut entries, machine);
+        kernel_dir::add(&mut entries);
+        Ok(Pseudo::new(machine.new_dev(), SysFs { entries, boot: machine.clock.now() }))
     }
 }
 
-/// One instance.
-pub(crate) struct SysFs {
-    me: Weak<SysFs>,
-    dev: u64,
-    tree: Tree,
-    root: OnceLock<Arc<Node>>,
+/// One instance. A place is the number of an entry.
+struct SysFs {
+    entries: Entries,
     boot: Timespec,
 }
 
-impl FileSystem for SysFs {
-    fn as_any(&self) -> &dyn Any {
-        self
+/// st_size of a file: what one read can give at most.
+const FILE_SIZE: u64 = 4096;
+
+impl Tree for SysFs {
+    type Place = usize;
+    const NAME: &'static str = "sysfs";
+    const MAGIC: u64 = 0x6265_6572;
+
+    fn root(&self) -> usize {
+        0
     }
-    fn type_name(&self) -> &'static str {
-        "sysfs"
+    fn ino(&self, number: &usize) -> u64 {
+        *number as u64 + 1
     }
-    fn dev(&self) -> u64 {
-        self.dev
+    fn kind(&self, number: &usize) -> FileType {
+        match self.entries.get(*number) {
+            Some(Kind::Dir(_)) => FileType::Directory,
+            Some(Kind::Link(_)) => FileType::Symlink,
+            _ => FileType::Regular,
+        }
     }
-    fn root(&self) -> Arc<dyn Inode> {
-        self.root.get_or_init(|| Node::new(self.me.clone(), 0)).clone()
+    fn attr(&self, number: &usize) -> Result<Attr> {
+        use abi::fs::{S_IFDIR, S_IFLNK, S_IFREG};
+        let (mode, nlink, size) = match self.kind(number) {
+            FileType::Directory => (S_IFDIR | 0o755, 2, 0),
+            FileType::Symlink => (S_IFLNK | 0o777, 1, 0),
+            _ => (S_IFREG | 0o444, 1, FILE_SIZE),
+        };
+        let (atime, mtime, ctime, btime) = (self.boot, self.boot, self.boot, self.boot);
+        Ok(Attr { mode, nlink, size, atime, mtime, ctime, btime, ..Attr::default() })
     }
-    fn stats(&self) -> Result<FsStats> {
-        Ok(FsStats { magic: MAGIC, block_size: 4096, name_max: 255, ..FsStats::default() })
+    fn lookup(&self, dir: &usize, name: &[u8], _: &Task) -> Result<usize> {
+        let name = std::str::from_utf8(name).map_err(|_| errno::ENOENT)?;
+        match self.entries.get(*dir) {
+            Some(Kind::Dir(names)) => names.get(name).copied().ok_or(errno::ENOENT),
+            _ => Err(errno::ENOTDIR),
+        }
+    }
+    fn entries(&self, dir: &usize, _: &Task) -> Result<Vec<Entry>> {
+        let Some(Kind::Dir(names)) = self.entries.get(*dir) else { return Err(errno::ENOTDIR) };
+        let entry = |((name, number), next): ((&String, &usize), u64)| Entry {
+            name: name.clone().into_bytes(),
+            ino: self.ino(number),
+            kind: self.kind(number),
+            next,
+        };
+        Ok(names.iter().zip(3..).map(entry).collect())
+    }
+    fn open(
+        &self,
+        fs: Arc<Pseudo<Self>>,
+        number: &usize,
+        _: OpenFlags,
+        _: &Task,
+    ) -> Result<Arc<dyn FileOps>> {
+        let number = *number;
+        Ok(Text::new(FILE_SIZE, move |task| match fs.tree().entries.get(number) {
+            Some(Kind::File(make)) => Ok(make(&task.machine)),
+            _ => Err(errno::EIO),
+        }))
+    }
+    fn link(&self, number: &usize) -> Option<Link> {
+        match self.entries.get(*number) {
+            Some(Kind::Link(target)) => Some(Link::Text(target.clone().into_bytes())),
+            _ => None,
+        }
     }
 }

@@ -6,10 +6,10 @@ use kernel::Machine;
 
 use crate::{
     cpu::{list, mask},
-    tree::Tree,
+    tree::Entries,
 };
 
-pub(crate) fn add(t: &mut Tree, m: &Machine) {
+pub(crate) fn add(t: &mut Entries, m: &Machine) {
     let n = m.config.cpus;
     let nodes = "devices/system/node";
     for name in ["online", "possible", "has_cpu", "has_memory", "has_normal_memory"] {

@@ -14,17 +14,17 @@ pub(crate) enum Kind {
 }
 
 /// Directories, files and links by number; 0 is the root.
-pub(crate) struct Tree {
+pub(crate) struct Entries {
     entries: Vec<Kind>,
 }
 
-impl Default for Tree {
+impl Default for Entries {
     fn default() -> Self {
-        Tree { entries: vec![Kind::Dir(BTreeMap::new())] }
+        Entries { entries: vec![Kind::Dir(BTreeMap::new())] }
     }
 }
 
-impl Tree {
+impl Entries {
     pub(crate) fn get(&self, n: usize) -> Option<&Kind> {
         self.entries.get(n)
     }
@@ -83,11 +83,11 @@ mod tests {
 
     #[test]
     fn paths_become_directories() {
-        let mut t = Tree::default();
+        let mut t = Entries::default();
         t.line("a/b/c", "1");
         t.link("x/y", "a/b");
         t.dir("a/b/d");
-        let child = |t: &Tree, n: usize, name: &str| match t.get(n) {
+        let child = |t: &Entries, n: usize, name: &str| match t.get(n) {
             Some(Kind::Dir(names)) => names.get(name).copied(),
             _ => None,
         };

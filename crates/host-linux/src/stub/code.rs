@@ -7,7 +7,7 @@
 
 use core::arch::global_asm;
 
-use crate::layout::{self, consts, ctl, flag, kind, reply, request, state};
+use crate::layout::{self, capture, consts, ctl, flag, kind, reply, request, state};
 
 global_asm!(
     r#"
@@ -30,12 +30,24 @@ umlaut_stub_handler:
     // Stub code was interrupted: a kick only leaves a mark, unless the thread was about to leave.
     cmp edi, {sigurg}
     je 1f
+    lea rcx, [rip + 63f]
+    cmp rax, rcx
+    lea rcx, [rip + 64f]
+    je 4f
+    lea rcx, [rip + 43f]
+    cmp rax, rcx
+    lea rcx, [rip + 48f]
+    je 4f
+    lea rcx, [rip + 46f]
+    cmp rax, rcx
+    lea rcx, [rip + 48f]
+    je 4f
     lea rcx, [rip + 60f]
     cmp rax, rcx
     jne 3f
-    // The one instruction of the stub that touches guest memory faulted: say so.
+    // An instruction of the stub that touches guest memory faulted: say so.
     lea rcx, [rip + 61f]
-    mov [rdx + {uc_rip}], rcx
+4:  mov [rdx + {uc_rip}], rcx
     jmp 2f
 1:  mov dword ptr [rbx + {interrupted}], 1
     lea rcx, [rip + umlaut_stub_leave]
@@ -116,7 +128,22 @@ umlaut_stub_sigreturn_ip:
 .globl umlaut_stub_exit_ip
 umlaut_stub_exit_ip:
     ud2
-31: test r14d, {f_fs}
+31: test r14d, {f_copy}
+    jz 66f
+    mov r12d, [rbx + {out_count}]
+    lea r15, [rbx + {out_list}]
+65: dec r12d
+    js 66f
+    mov rdi, [r15]
+    mov ecx, [r15 + 8]
+    mov esi, [r15 + 12]
+    add rsi, rbx
+63: rep movsb
+    add r15, {out_step}
+    jmp 65b
+64: mov ebp, {kind_copy_fault}
+    jmp 16b
+66: test r14d, {f_fs}
     jz 32f
     mov rax, [rbx + {fs_base}]
     wrfsbase rax
@@ -176,6 +203,81 @@ umlaut_stub_entry:
     mov [rbx + {fs_base}], rax
     mov ebp, {kind_patched}
     mov r13d, 1
+    // What the call's arguments point to, if the table says so: r10 = its address, r9 = the buffer, r8 = bytes.
+    mov eax, gs:[{regs} + 0x00]
+    xor r8d, r8d
+    cmp eax, {captures_len}
+    jae 49f
+    movabs rcx, {captures}
+    movzx ecx, byte ptr [rcx + rax]
+    test ecx, ecx
+    jz 49f
+    lea r9, [rbx + {cap}]
+    cmp ecx, {str_rsi}
+    ja 44f
+    je 42f
+    mov rsi, rdi
+42: mov r10, rsi
+    cmp rsi, 0x1000
+    jb 49f
+43: mov al, [rsi]
+    mov [r9 + r8], al
+    inc rsi
+    inc r8d
+    test al, al
+    jz 49f
+    cmp r8d, {str_max}
+    jb 43b
+    jmp 48f
+44: cmp ecx, {rsi_rdx}
+    je 45f
+    cmp ecx, {rsi_rdx16}
+    je 51f
+    cmp ecx, {rdi_rsi8}
+    je 52f
+    cmp ecx, {rdi_16}
+    je 53f
+    cmp ecx, {rsi_8}
+    je 54f
+    cmp ecx, {rsi_32}
+    je 55f
+    cmp ecx, {rdx_16}
+    je 56f
+    mov rsi, r10
+    mov edx, 12
+    jmp 45f
+51: cmp rdx, {cap_16}
+    ja 49f
+    shl edx, 4
+    jmp 45f
+52: cmp rsi, {cap_8}
+    ja 49f
+    mov edx, esi
+    shl edx, 3
+    mov rsi, rdi
+    jmp 45f
+53: mov rsi, rdi
+    mov edx, 16
+    jmp 45f
+54: mov edx, 8
+    jmp 45f
+55: mov edx, 32
+    jmp 45f
+56: mov rsi, rdx
+    mov edx, 16
+45: cmp rdx, {cap_len_max}
+    ja 49f
+    cmp rsi, 0x1000
+    jb 49f
+    mov r10, rsi
+    mov rdi, r9
+    mov r8d, edx
+    mov ecx, edx
+46: rep movsb
+    jmp 49f
+48: xor r8d, r8d
+49: mov [rbx + {cap_addr}], r10
+    mov [rbx + {cap_len}], r8d
     jmp 16b
 .globl umlaut_stub_leave
 umlaut_stub_leave:
@@ -405,6 +507,28 @@ umlaut_stub_end:
     kind_cas = const kind::CAS << state::KIND_SHIFT | state::KERNEL,
     kind_patched = const kind::PATCHED << state::KIND_SHIFT | state::KERNEL,
     kind_patched_kick = const kind::PATCHED_KICK << state::KIND_SHIFT | state::KERNEL,
+    kind_copy_fault = const kind::COPY_FAULT << state::KIND_SHIFT | state::KERNEL,
+    f_copy = const flag::COPY,
+    out_count = const ctl::OUT_COUNT,
+    out_list = const ctl::OUT_LIST,
+    out_step = const ctl::OUT_STEP,
+    captures = const layout::CONSTS + consts::CAPTURES as u64,
+    captures_len = const consts::CAPTURES_LEN,
+    cap = const ctl::CAP,
+    cap_addr = const ctl::CAP_ADDR,
+    cap_len = const ctl::CAP_LEN,
+    cap_len_max = const ctl::CAP_LEN_MAX,
+    cap_16 = const ctl::CAP_LEN_MAX / 16,
+    cap_8 = const ctl::CAP_LEN_MAX / 8,
+    str_max = const capture::STR_MAX,
+    str_rsi = const capture::STR_RSI,
+    rsi_rdx = const capture::RSI_RDX,
+    rsi_rdx16 = const capture::RSI_RDX16,
+    rdi_rsi8 = const capture::RDI_RSI8,
+    rdi_16 = const capture::RDI_16,
+    rsi_8 = const capture::RSI_8,
+    rsi_32 = const capture::RSI_32,
+    rdx_16 = const capture::RDX_16,
     f_exit = const flag::EXIT,
     f_fs = const flag::FS,
     f_gs = const flag::GS,

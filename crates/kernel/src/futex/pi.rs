@@ -13,7 +13,7 @@ use abi::{
     errno::{EAGAIN, EDEADLK, EFAULT, EINVAL, EPERM, ESRCH},
     sched::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS},
 };
-use ksync::{Mutex, WaitQueue};
+use ksync::{Mutex, MutexGuard, WaitQueue};
 
 use super::{check_addr, compare_exchange};
 use crate::{
@@ -24,15 +24,22 @@ use crate::{
 
 /// What a word is, whoever looks: the address in one address space, or the place in a shared object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub(super) enum Key {
     Private(usize, u64),
     Shared(usize, u64),
 }
 
-struct Waiter {
-    tid: Pid,
-    granted: AtomicBool,
-    queue: WaitQueue,
+pub(super) struct Waiter {
+    pub(super) tid: Pid,
+    pub(super) granted: AtomicBool,
+    pub(super) queue: WaitQueue,
+}
+
+impl Waiter {
+    /// The running task.
+    pub(super) fn new(cx: &TaskCx) -> Arc<Waiter> {
+        Arc::new(Waiter { tid: cx.task.tid(), granted: AtomicBool::new(false), queue: WaitQueue::new() })
+    }
 }
 
 struct Lock {
@@ -42,19 +49,48 @@ struct Lock {
     waiters: VecDeque<Arc<Waiter>>,
 }
 
-/// Locks that somebody waits for.
+/// Locks that somebody waits for, and who waits to be moved to one.
+#[derive(Default)]
+pub(super) struct Tables {
+    locks: HashMap<Key, Lock>,
+    pub(super) parked: HashMap<Key, VecDeque<super::requeue::Parked>>,
+}
+
+impl Tables {
+    /// Somebody waits for this lock.
+    pub(super) fn is_awaited(&self, k: &Key) -> bool {
+        self.locks.contains_key(k)
+    }
+}
+
+/// The priority-inheriting futexes of a machine.
 pub struct PiTable {
-    locks: Mutex<HashMap<Key, Lock>>,
+    tables: Mutex<Tables>,
+    /// Locks in the table.
     count: AtomicUsize,
+}
+
+impl PiTable {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock()
+    }
+
+    /// `w` waits for the lock `k`, whose word is at `addr` and names `owner`.
+    pub(super) fn push(&self, t: &mut Tables, k: Key, addr: u64, owner: Pid, w: Arc<Waiter>) {
+        let l = t.locks.entry(k).or_insert_with(|| Lock { owner, addr, waiters: VecDeque::new() });
+        l.owner = owner;
+        l.waiters.push_back(w);
+        self.count.store(t.locks.len(), Ordering::SeqCst);
+    }
 }
 
 impl Default for PiTable {
     fn default() -> Self {
-        PiTable { locks: Mutex::new(locks::LEAF, HashMap::new()), count: AtomicUsize::new(0) }
+        PiTable { tables: Mutex::new(locks::LEAF, Tables::default()), count: AtomicUsize::new(0) }
     }
 }
 
-fn key(cx: &TaskCx, addr: u64, shared: bool) -> Key {
+pub(super) fn key(cx: &TaskCx, addr: u64, shared: bool) -> Key {
     match if shared { cx.mm.shared_place(addr) } else { None } {
         Some((object, pos)) => Key::Shared(object, pos),
         None => Key::Private(Arc::as_ptr(&cx.mm).addr(), addr),
@@ -99,7 +135,7 @@ fn take(cx: &mut TaskCx, addr: u64, waited_for: bool) -> Result<Option<u32>> {
 
 fn waited_for(cx: &TaskCx, k: &Key) -> bool {
     let t = &cx.machine().futexes;
-    t.count.load(Ordering::SeqCst) > 0 && t.locks.lock().contains_key(k)
+    t.count.load(Ordering::SeqCst) > 0 && t.lock().is_awaited(k)
 }
 
 pub(super) fn try_lock(cx: &mut TaskCx, addr: u64, shared: bool) -> Result<u64> {
@@ -130,9 +166,9 @@ pub(super) fn lock(cx: &mut TaskCx, addr: u64, shared: bool, deadline: Option<u6
         if found != marked && compare_exchange(cx, addr, found, marked)? != found {
             continue;
         }
-        let w =
-            Arc::new(Waiter { tid: cx.task.tid(), granted: AtomicBool::new(false), queue: WaitQueue::new() });
-        enqueue(cx, k, addr, owner, w.clone());
+        let w = Waiter::new(cx);
+        let table = &cx.machine().futexes;
+        table.push(&mut table.lock(), k, addr, owner, w.clone());
         // Who unlocked in between saw no waiter.
         let now = cx.read_u32(addr);
         if now != Ok(marked) && leave_queue(cx, &k, &w) {
@@ -155,19 +191,10 @@ pub(super) fn lock(cx: &mut TaskCx, addr: u64, shared: bool, deadline: Option<u6
     }
 }
 
-fn enqueue(cx: &TaskCx, k: Key, addr: u64, owner: Pid, w: Arc<Waiter>) {
-    let t = &cx.machine().futexes;
-    let mut locks = t.locks.lock();
-    let l = locks.entry(k).or_insert_with(|| Lock { owner, addr, waiters: VecDeque::new() });
-    l.owner = owner;
-    l.waiters.push_back(w);
-    t.count.store(locks.len(), Ordering::SeqCst);
-}
-
 /// Stops waiting; false if the lock was granted already.
-fn leave_queue(cx: &TaskCx, k: &Key, w: &Arc<Waiter>) -> bool {
+pub(super) fn leave_queue(cx: &TaskCx, k: &Key, w: &Arc<Waiter>) -> bool {
     let t = &cx.machine().futexes;
-    let mut locks = t.locks.lock();
+    let locks = &mut t.lock().locks;
     if w.granted.load(Ordering::SeqCst) {
         return false;
     }
@@ -195,7 +222,8 @@ fn hand_over(cx: &mut TaskCx, k: &Key, addr: u64, died: bool) -> Result<()> {
         if owner != me && !given_up {
             return Err(EPERM);
         }
-        let mut locks = t.locks.lock();
+        let mut tables = t.lock();
+        let locks = &mut tables.locks;
         let next = locks.get(k).and_then(|l| l.waiters.front().cloned());
         let more = locks.get(k).is_some_and(|l| l.waiters.len() > 1);
         let mut new = next.as_ref().map_or(0, |w| w.tid.cast_unsigned());
@@ -215,14 +243,14 @@ fn hand_over(cx: &mut TaskCx, k: &Key, addr: u64, died: bool) -> Result<()> {
                     }
                     t.count.store(locks.len(), Ordering::SeqCst);
                     w.granted.store(true, Ordering::SeqCst);
-                    drop(locks);
+                    drop(tables);
                     w.queue.wake_all(0);
                 }
                 return Ok(());
             }
             Ok(_) => {}
             Err(EFAULT) => {
-                drop(locks);
+                drop(tables);
                 cx.fault_in(addr, true)?;
             }
             Err(e) => return Err(e),
@@ -248,8 +276,8 @@ pub(super) fn leave(cx: &mut TaskCx) {
     let me = cx.task.tid();
     let mm = Arc::as_ptr(&cx.mm).addr();
     let mine: Vec<(Key, u64)> = {
-        let locks = t.locks.lock();
-        let owned = locks.iter().filter(|(_, l)| l.owner == me);
+        let tables = t.lock();
+        let owned = tables.locks.iter().filter(|(_, l)| l.owner == me);
         let here = owned.filter(|(k, _)| !matches!(k, Key::Private(m, _) if *m != mm));
         here.map(|(k, l)| (*k, l.addr)).collect()
     };

@@ -44,10 +44,17 @@ fn watch(m: &Arc<Machine>) -> Duration {
         m.tree.tasks().iter().filter(|t| t.run_state() == RunState::Running).count() as u64
     });
     let users = sample(m);
-    let private = users.iter().map(|u| u.1).sum();
-    m.memory.set_resident(private);
     let limit = m.memory.limit();
-    let used = private + m.memory.cache_bytes();
+    let cache = m.memory.cache_bytes();
+    let mut private: u64 = users.iter().map(|u| u.1).sum();
+    let largest = users.iter().map(|u| u.1).max().unwrap_or(0);
+    // Pages that forks share count in each of them: before that is too much they are counted in proportion, which takes
+    // longer. One that is too large by itself needs no such count.
+    if private + cache > limit && largest + cache <= limit {
+        private = users.iter().filter_map(|(t, _)| Some(t.mm()?.space.proportional_bytes())).sum();
+    }
+    m.memory.set_resident(private);
+    let used = private + cache;
     if used > limit {
         kill_largest(m, users, used);
         return SHORTEST;

@@ -21,8 +21,8 @@ pub fn may_access(by: &Task, target: &Task, real: bool) -> bool {
         && it.cap_permitted & !me.cap_permitted == 0
 }
 
-/// The tracer of the running task may trace whatever it becomes (CAP_SYS_PTRACE).
+/// The tracer of the running task may trace whatever it becomes: who made the bond could have traced anything. With
+/// PTRACE_TRACEME that was the tracee itself.
 pub fn tracer_may(cx: &TaskCx) -> bool {
-    let tracer = cx.task.tracing.lock().link.as_ref().map_or(0, |l| l.tracer);
-    cx.machine().tree.task(tracer).is_none_or(|t| t.cred().has(CAP_SYS_PTRACE))
+    cx.task.tracing.lock().link.as_ref().is_none_or(|l| l.privileged)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use abi::{
     SigInfo, Signal,
+    cap::CAP_SYS_PTRACE,
     errno::{EINVAL, EIO, EPERM, ESRCH},
     ptrace::*,
 };
@@ -23,6 +24,7 @@ const OPTIONS: u32 = PTRACE_O_TRACESYSGOOD
     | PTRACE_O_TRACEEXEC
     | PTRACE_O_TRACEVFORKDONE
     | PTRACE_O_TRACEEXIT
+    | PTRACE_O_TRACESECCOMP
     | PTRACE_O_EXITKILL;
 
 /// Options of a request; EINVAL for what is not there.
@@ -31,8 +33,17 @@ fn check_options(options: u64) -> Result<u32> {
     if o & !OPTIONS != 0 { Err(EINVAL) } else { Ok(o) }
 }
 
+/// How a bond is made.
+#[derive(Clone, Copy)]
+struct Bond {
+    options: u32,
+    seized: bool,
+    privileged: bool,
+}
+
 /// Makes the bond, under the tree's lock. EPERM if there is one.
-fn bind(tree: &mut Relations, task: &Arc<Task>, tracer: &Task, options: u32, seized: bool) -> Result<()> {
+fn bind(tree: &mut Relations, task: &Arc<Task>, tracer: &Task, how: Bond) -> Result<()> {
+    let Bond { options, seized, privileged } = how;
     {
         let mut t = task.tracing.lock();
         if t.link.is_some() {
@@ -45,6 +56,7 @@ fn bind(tree: &mut Relations, task: &Arc<Task>, tracer: &Task, options: u32, sei
             seized,
             calls: false,
             interrupt: false,
+            privileged,
             message: 0,
         });
         let _ = task.mark(Work::TRACED);
@@ -53,10 +65,20 @@ fn bind(tree: &mut Relations, task: &Arc<Task>, tracer: &Task, options: u32, sei
     Ok(())
 }
 
-/// Lets the address space of a traced task hold the program's own code only, so that its tracer sees and changes that.
-pub(crate) fn watch_space(task: &Task, on: bool) {
-    if let Some(mm) = task.mm() {
+/// The address space of traced tasks holds the program's own code only, so that its tracer sees and changes that. To be
+/// called when bonds have changed, with no lock held: it writes the space.
+pub(crate) fn watch_space(task: &Task) {
+    let Some(mm) = task.mm() else { return };
+    // Processes may share a space (vfork(2)).
+    let here = |t: &Task| t.mm.read().as_ref().is_some_and(|m| Arc::ptr_eq(m, &mm));
+    let traced = || task.machine.tree.tasks().iter().any(|t| t.work().contains(Work::TRACED) && here(t));
+    loop {
+        let on = traced();
         mm.space.watch(on);
+        // Others may have changed the bonds and done this meanwhile.
+        if on == traced() {
+            return;
+        }
     }
 }
 
@@ -66,9 +88,10 @@ pub fn traceme(cx: &mut TaskCx) -> Result<()> {
     let mut tree = machine.tree.lock();
     let parent = tree.nodes.get(&cx.task.pid()).map_or(0, |n| n.parent);
     let parent = tree.nodes.get(&parent).and_then(|n| n.process.threads().first().cloned()).ok_or(EPERM)?;
-    bind(&mut tree, &cx.task, &parent, 0, false)?;
+    let privileged = cx.cred().has(CAP_SYS_PTRACE);
+    bind(&mut tree, &cx.task, &parent, Bond { options: 0, seized: false, privileged })?;
     drop(tree);
-    watch_space(&cx.task, true);
+    watch_space(&cx.task);
     Ok(())
 }
 
@@ -84,9 +107,10 @@ fn begin(cx: &TaskCx, tid: Pid, options: u32, seized: bool) -> Result<Arc<Task>>
         if !tree.tasks.get(&tid).is_some_and(|t| Arc::ptr_eq(t, &task)) {
             return Err(ESRCH);
         }
-        bind(&mut tree, &task, &cx.task, options, seized)?;
+        let privileged = cx.cred().has(CAP_SYS_PTRACE);
+        bind(&mut tree, &task, &cx.task, Bond { options, seized, privileged })?;
     }
-    watch_space(&task, true);
+    watch_space(&task);
     Ok(task)
 }
 
@@ -123,16 +147,13 @@ pub fn set_options(cx: &TaskCx, tid: Pid, options: u64) -> Result<()> {
 
 /// A new child of a tracee is traced as its maker is (`CLONE_PTRACE`, or by an option). It stops before its first instruction.
 pub(crate) fn follow(tree: &mut Relations, parent: &Task, child: &Arc<Task>) {
-    let Some((tracer, options, seized)) =
-        parent.tracing.lock().link.as_ref().map(|l| (l.tracer, l.options, l.seized))
-    else {
-        return;
-    };
+    let of = |l: &Link| (l.tracer, Bond { options: l.options, seized: l.seized, privileged: l.privileged });
+    let Some((tracer, bond)) = parent.tracing.lock().link.as_ref().map(of) else { return };
     let Some(tracer) = tree.tasks.get(&tracer).cloned() else { return };
-    if bind(tree, child, &tracer, options, seized).is_err() {
+    if bind(tree, child, &tracer, bond).is_err() {
         return;
     }
-    if seized {
+    if bond.seized {
         if let Some(l) = &mut child.tracing.lock().link {
             l.interrupt = true;
         }
@@ -143,7 +164,7 @@ pub(crate) fn follow(tree: &mut Relations, parent: &Task, child: &Arc<Task>) {
     }
 }
 
-/// Takes the bond away, under the tree's lock; a stopped tracee goes on with `signal`.
+/// Takes the bond away, under the tree's lock; a stopped tracee goes on with `signal`. [`watch_space`] follows.
 fn unbind(tree: &mut Relations, task: &Arc<Task>, signal: i32) {
     let stands = {
         let mut t = task.tracing.lock();
@@ -164,19 +185,12 @@ fn unbind(tree: &mut Relations, task: &Arc<Task>, signal: i32) {
         stands
     };
     // What stands for job control goes on standing.
-    let (stopped, threads) = {
-        let s = task.process.state.lock();
-        (matches!(s.job, JobState::Stopped(_)), s.threads.clone())
-    };
+    let stopped = matches!(task.process.state.lock().job, JobState::Stopped(_));
     if stopped {
         let _ = task.mark(Work::STOP);
     }
     if stands || stopped {
         task.interrupt();
-    }
-    let others = threads.iter().filter_map(std::sync::Weak::upgrade);
-    if !others.into_iter().any(|t| t.work().contains(Work::TRACED)) {
-        watch_space(task, false);
     }
 }
 
@@ -188,8 +202,8 @@ pub fn detach(cx: &TaskCx, tid: Pid, signal: i32) -> Result<()> {
     super::stop::with_stopped(cx, tid, |_| Ok(()))?;
     let machine = cx.machine();
     let task = machine.tree.task(tid).ok_or(ESRCH)?;
-    let mut tree = machine.tree.lock();
-    unbind(&mut tree, &task, signal);
+    unbind(&mut machine.tree.lock(), &task, signal);
+    watch_space(&task);
     Ok(())
 }
 
@@ -197,6 +211,7 @@ pub fn detach(cx: &TaskCx, tid: Pid, signal: i32) -> Result<()> {
 pub fn tracer_ends(task: &Task) {
     let machine = &task.machine;
     let mut killed = Vec::new();
+    let mut freed = Vec::new();
     {
         let mut tree = machine.tree.lock();
         if tree.tracees.is_empty() {
@@ -215,11 +230,13 @@ pub fn tracer_ends(task: &Task) {
             if options & PTRACE_O_EXITKILL != 0 {
                 killed.push(t.process.clone());
             }
+            freed.push(t);
         }
     }
     for p in killed {
         signal::send_to_process(&p, SigInfo::kernel(Signal::SIGKILL));
     }
+    freed.iter().for_each(|t| watch_space(t));
 }
 
 /// A thread takes over its leader's id (execve(2)), under the tree's lock.

@@ -6,7 +6,7 @@ use super::{
     Kind,
     signal::send_left,
     step::end_step,
-    stop::{stop, trap_info},
+    stop::{Left, stop, trap_info},
 };
 use crate::task::{TaskCx, Work, run::Restart};
 
@@ -33,6 +33,29 @@ pub(crate) fn call_enter(cx: &mut TaskCx, nr: u64, args: [u64; 6]) -> Entry {
     let Some(left) = stop(cx, Kind::Enter, code, Some(trap_info(code.cast_signed())), Some(1)) else {
         return Entry::Go(nr, args);
     };
+    go_on(cx, nr, args, left)
+}
+
+/// A filter left the call to the tracer (`SECCOMP_RET_TRACE` with `value`). `None` if no tracer wants to know.
+pub(crate) fn seccomp_event(cx: &mut TaskCx, value: u32) -> Option<Entry> {
+    let wants = |l: &super::Link| l.options & PTRACE_O_TRACESECCOMP != 0;
+    if !cx.task.work().contains(Work::TRACED) || !cx.task.tracing.lock().link.as_ref().is_some_and(wants) {
+        return None;
+    }
+    let r = cx.ctx.regs();
+    let nr = cx.traced_call.map_or(r.rax, |c| c.0);
+    cx.traced_call = Some((nr, Some(ENOSYS.as_ret())));
+    let args = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
+    let code = Signal::SIGTRAP.raw().cast_unsigned() | PTRACE_EVENT_SECCOMP << 8;
+    let info = trap_info(code.cast_signed());
+    Some(match stop(cx, Kind::Seccomp, code, Some(info), Some(u64::from(value))) {
+        Some(left) => go_on(cx, nr, args, left),
+        None => Entry::Go(nr, args),
+    })
+}
+
+/// A call begins as the tracer left it.
+fn go_on(cx: &mut TaskCx, nr: u64, args: [u64; 6], left: Left) -> Entry {
     let (changed, r) = (left.changed, left.regs);
     send_left(cx, Some(left));
     if !changed {
@@ -49,6 +72,7 @@ pub(crate) fn call_enter(cx: &mut TaskCx, nr: u64, args: [u64; 6]) -> Entry {
 
 /// After a system call of a traced task: its result is in the registers.
 pub(crate) fn call_exit(cx: &mut TaskCx) {
+    cx.ctx.flush();
     let nr = cx.traced_call.map_or(u64::MAX, |c| c.0);
     cx.traced_call = Some((nr, None));
     exit_stop(cx);

@@ -27,10 +27,11 @@ use abi::{SigInfo, ptrace::UserRegs};
 pub use access::{may_access, tracer_may};
 pub use attach::{attach, detach, exec_renames, seize, set_options, traceme, tracer_ends, tracer_of};
 pub(crate) use attach::{follow, watch_space};
-pub(crate) use call::{Entry, call_enter, call_exit, interrupted_call};
+pub(crate) use call::{Entry, call_enter, call_exit, interrupted_call, seccomp_event};
 pub use debug::DebugRegs;
 pub(crate) use event::{clone_event, clone_follow, exec_event, exit_event, vfork_done};
 pub use memory::{peek, poke, transfer};
+pub(crate) use regs::{fp_image, shown, xstate_of};
 pub use regs::{fp_regs, regs, set_fp_regs, set_regs, set_user_word, set_xstate, user_word, xstate};
 pub use resume::{Mode, interrupt, kill, listen, resume};
 pub(crate) use signal::signal_stop;
@@ -64,6 +65,8 @@ pub(crate) struct Link {
     pub(crate) calls: bool,
     /// A stop was asked for (PTRACE_INTERRUPT).
     pub(crate) interrupt: bool,
+    /// Who made the bond had CAP_SYS_PTRACE: the tracee may become whatever it likes.
+    pub(crate) privileged: bool,
     /// PTRACE_GETEVENTMSG.
     pub(crate) message: u64,
 }
@@ -76,6 +79,8 @@ pub(crate) enum Kind {
     Enter,
     Exit,
     Event,
+    /// A filter asks the tracer: an event before a call.
+    Seccomp,
 }
 
 /// A tracee's stop.

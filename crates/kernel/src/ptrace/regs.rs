@@ -25,7 +25,7 @@ const SHOWN_FEATURES: usize = FP_SW_OFFSET;
 const FRAME_FEATURES: usize = FP_SW_OFFSET + 8;
 
 /// The register file of the running task as its tracer sees it.
-pub(super) fn shown(cx: &mut TaskCx) -> UserRegs {
+pub(crate) fn shown(cx: &mut TaskCx) -> UserRegs {
     let r = cx.ctx.regs();
     let mut u = [0; USER_REGS];
     (u[R15], u[R14], u[R13], u[R12]) = (r.r15, r.r14, r.r13, r.r12);
@@ -132,11 +132,14 @@ pub fn set_user_word(cx: &TaskCx, tid: Pid, at: u64, v: u64) -> Result<()> {
 
 /// PTRACE_GETFPREGS: the image of FXSAVE.
 pub fn fp_regs(cx: &TaskCx, tid: Pid) -> Result<Vec<u8>> {
-    stopped(cx, tid, |s| {
-        let mut b = s.fpu.get(..FXSAVE_SIZE).ok_or(EIO)?.to_vec();
-        b[FP_SW_OFFSET..].fill(0);
-        Ok(b)
-    })
+    stopped(cx, tid, |s| fp_image(&s.fpu))
+}
+
+/// The image of FXSAVE in the state of a signal frame.
+pub(crate) fn fp_image(fpu: &[u8]) -> Result<Vec<u8>> {
+    let mut b = fpu.get(..FXSAVE_SIZE).ok_or(EIO)?.to_vec();
+    b[FP_SW_OFFSET..].fill(0);
+    Ok(b)
 }
 
 /// PTRACE_SETFPREGS. EINVAL for an image that the processor would refuse.

@@ -87,11 +87,13 @@ pub fn peek_siginfo(cx: &TaskCx, tid: Pid, from: u64, max: usize, shared: bool) 
 
 /// PTRACE_GET_SYSCALL_INFO: the record and its full length.
 pub fn syscall_info(cx: &TaskCx, tid: Pid) -> Result<Vec<u8>> {
+    let message = event_message(cx, tid)?;
     stopped(cx, tid, |s| {
         let r = &s.regs;
         let op = match s.kind {
             Kind::Enter => SYSCALL_INFO_ENTRY,
             Kind::Exit => SYSCALL_INFO_EXIT,
+            Kind::Seccomp => SYSCALL_INFO_SECCOMP,
             _ => SYSCALL_INFO_NONE,
         };
         let mut out = vec![op, 0, 0, 0];
@@ -99,9 +101,13 @@ pub fn syscall_info(cx: &TaskCx, tid: Pid) -> Result<Vec<u8>> {
         out.extend(r[RIP].to_le_bytes());
         out.extend(r[RSP].to_le_bytes());
         match s.kind {
-            Kind::Enter => {
+            Kind::Enter | Kind::Seccomp => {
                 for w in [ORIG_RAX, RDI, RSI, RDX, R10, R8, R9] {
                     out.extend(r[w].to_le_bytes());
+                }
+                if s.kind == Kind::Seccomp {
+                    // What the filter returned, and room to 8 bytes.
+                    out.extend(message.to_le_bytes());
                 }
             }
             Kind::Exit => {

@@ -42,7 +42,7 @@ pub fn deliver(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> Delivered {
     match action.handler {
         SIG_IGN => Delivered::Ignored,
         SIG_DFL => {
-            default_action(cx, s);
+            default_action(cx, s, &info);
             Delivered::Ignored
         }
         _ => handle(cx, s, &info, action, call),
@@ -63,18 +63,24 @@ fn next(cx: &mut TaskCx) -> Option<(Signal, SigInfo)> {
     info.signal().map(|s| (s, info))
 }
 
-fn default_action(cx: &mut TaskCx, s: Signal) {
+fn default_action(cx: &mut TaskCx, s: Signal, info: &SigInfo) {
     let process = &cx.task.process;
     let spared = process.is_init.load(Ordering::Relaxed) && !process.state.lock().forced;
     match s.default_action() {
         DefaultAction::Ignore | DefaultAction::Cont => {}
         _ if spared => {}
         DefaultAction::Stop => stop::stop_process(cx, s),
-        DefaultAction::Term | DefaultAction::Core => {
-            // No core is written, so none is reported.
-            process.group_exit(ExitStatus::Signal { signo: s.raw().to_le_bytes()[0], core: false });
-        }
+        DefaultAction::Term | DefaultAction::Core => die(cx, s, info),
     }
+}
+
+/// The process ends by a signal, with a core dump if that is what the signal does.
+pub fn die(cx: &mut TaskCx, s: Signal, info: &SigInfo) {
+    if s.default_action() == DefaultAction::Core && crate::coredump::die(cx, s, info) {
+        return;
+    }
+    let process = &cx.task.process;
+    process.group_exit(ExitStatus::Signal { signo: s.raw().to_le_bytes()[0], core: false });
 }
 
 fn handle(

@@ -34,6 +34,12 @@ pub(super) fn force(cx: &mut TaskCx, info: SigInfo, to_default: bool) {
     signals_changed(task);
 }
 
+/// Queues a signal that an action of the task itself calls for, such as a trapped system call.
+pub fn force_info(cx: &mut TaskCx, info: SigInfo) {
+    cx.last_fault = None;
+    force(cx, info, false);
+}
+
 /// The signal of a memory fault or trap with the given code and address.
 pub fn force_fault(cx: &mut TaskCx, s: Signal, code: i32, addr: u64, e: &Exception) {
     cx.last_fault = Some(*e);

@@ -23,8 +23,8 @@ mod wait;
 use abi::signal::SigSet;
 
 pub use actions::{SignalActions, child_policy, exec_reset, is_ignored, set_action};
-pub use deliver::{Delivered, deliver, restore_saved_mask, sigreturn};
-pub use force::{force_exception, force_fault, stub_died};
+pub use deliver::{Delivered, deliver, die, restore_saved_mask, sigreturn};
+pub use force::{force_exception, force_fault, force_info, stub_died};
 pub use frame::{alt_stack, set_alt_stack};
 pub use mask::{retarget, set_mask, signals_changed};
 pub use queue::Pending;
@@ -34,7 +34,7 @@ pub use send::{
 };
 pub(crate) use stop::{enter_group_stop, leave_group_stop};
 pub use stop::{job_stop, thread_left};
-pub use target::{kill, may_signal, task_of};
+pub use target::{kill, kill_group, may_signal, task_of};
 pub use temp::set_temporary_mask;
 pub use wait::{dequeue, pending, sigtimedwait};
 

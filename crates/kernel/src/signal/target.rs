@@ -84,6 +84,19 @@ pub fn kill(cx: &mut TaskCx, pid: Pid, signo: i32) -> Result<()> {
         i32::MIN => return Err(ESRCH),
         g => -g,
     };
+    send_to_many(cx, &tree, &cred, group, s, info)
+}
+
+/// Sends `info` to all members of a group that the caller may signal; 0 is everybody but the caller and process 1.
+fn send_to_many(
+    cx: &TaskCx,
+    tree: &Relations,
+    cred: &Cred,
+    group: Pid,
+    s: Option<Signal>,
+    info: Option<SigInfo>,
+) -> Result<()> {
+    let me = cx.task.pid();
     let (mut found, mut sent) = (false, false);
     for (p, node) in &tree.nodes {
         let hit = if group == 0 { *p > 1 && *p != me } else { node.pgid == group };
@@ -91,7 +104,7 @@ pub fn kill(cx: &mut TaskCx, pid: Pid, signo: i32) -> Result<()> {
             continue;
         }
         found = true;
-        if !process_allowed(&tree, cx, &cred, *p, s) {
+        if !process_allowed(tree, cx, cred, *p, s) {
             continue;
         }
         sent = true;
@@ -107,6 +120,12 @@ pub fn kill(cx: &mut TaskCx, pid: Pid, signo: i32) -> Result<()> {
         (true, false) => Err(EPERM),
         (false, false) => Err(ESRCH),
     }
+}
+
+/// A signal to a process group (pidfd_send_signal(2)). ESRCH, EPERM.
+pub fn kill_group(cx: &TaskCx, pgid: Pid, s: Option<Signal>, info: Option<SigInfo>) -> Result<()> {
+    let tree = cx.machine().tree.lock();
+    send_to_many(cx, &tree, &cx.cred(), pgid, s, info)
 }
 
 /// The thread `tid`, of process `pid` if that is given. ESRCH.

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Weak, atomic::Ordering};
 
 use abi::{
-    errno::{EAGAIN, EINVAL, EPERM},
+    cap::CAP_CHECKPOINT_RESTORE,
+    errno::{EAGAIN, EEXIST, EINVAL, EPERM},
     sched::*,
     signal::{SIG_DFL, SIG_IGN, SigAction},
 };
@@ -35,6 +36,8 @@ pub struct CloneArgs {
     pub child_tid: u64,
     /// Where the number of the new pidfd goes (CLONE_PIDFD).
     pub pidfd: u64,
+    /// The id that the new task is to have (clone3(2) `set_tid`); `None` for any.
+    pub wanted_tid: Option<Pid>,
 }
 
 const NAMESPACES: u64 = CLONE_NEWNS
@@ -54,7 +57,6 @@ fn check(cx: &TaskCx, a: &CloneArgs) -> Result<()> {
         || has(CLONE_FS) && has(CLONE_NEWNS | CLONE_NEWUSER)
         || has(CLONE_THREAD) && has(CLONE_NEWUSER | CLONE_NEWPID)
         || has(CLONE_INTO_CGROUP)
-        || has(CLONE_THREAD) && has(CLONE_PIDFD)
     {
         return Err(EINVAL);
     }
@@ -114,7 +116,7 @@ pub fn clone(cx: &mut TaskCx, a: &CloneArgs) -> Result<Pid> {
     let traced = cx.task.work().contains(Work::TRACED);
     if traced && !has(CLONE_VM) {
         // Untraced, it need not be kept from running fast.
-        crate::ptrace::watch_space(&child.task, child.task.work().contains(Work::TRACED));
+        crate::ptrace::watch_space(&child.task);
     }
     launch(cx, a, child, tid)?;
     if traced {
@@ -128,7 +130,8 @@ pub fn clone(cx: &mut TaskCx, a: &CloneArgs) -> Result<Pid> {
 }
 
 fn give_pidfd(cx: &mut TaskCx, a: &CloneArgs, child: &Arc<Task>) -> Result<()> {
-    let fd = super::pidfd::open(cx, child.process.clone(), false)?;
+    let thread = (a.flags & CLONE_THREAD != 0).then(|| child.clone());
+    let fd = super::pidfd::open(cx, child.process.clone(), thread, false)?;
     if let Err(e) = cx.write_u32(a.pidfd, fd.cast_unsigned()) {
         let files = cx.files.clone();
         if let Ok(file) = files.remove(fd) {
@@ -149,6 +152,8 @@ fn launch(cx: &mut TaskCx, a: &CloneArgs, mut child: TaskCx, tid: Pid) -> Result
     if has(CLONE_CHILD_SETTID) {
         let _ = child.write_u32(a.child_tid, tid.cast_unsigned());
     }
+    // The child may look for them.
+    cx.ctx.flush();
     let task = child.task.clone();
     let machine = cx.machine().clone();
     machine.tree.context_born();
@@ -202,7 +207,13 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
     if tree.tasks.len() as u64 >= cx.machine().tunables.threads_max.load(Ordering::Relaxed) {
         return Err(EAGAIN);
     }
-    let tid = tree.alloc_pid().ok_or(EAGAIN)?;
+    let tid = match a.wanted_tid {
+        None => tree.alloc_pid().ok_or(EAGAIN)?,
+        Some(t) if t < 1 || t >= tree.pid_max => return Err(EINVAL),
+        Some(_) if !cred.has(CAP_SYS_ADMIN) && !cred.has(CAP_CHECKPOINT_RESTORE) => return Err(EPERM),
+        Some(t) if tree.is_free(t) => t,
+        Some(_) => return Err(EEXIST),
+    };
     let process = match actions {
         None => me.process.clone(),
         Some(actions) => {
@@ -248,6 +259,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         if matches!(s.job, JobState::Stopped(_)) {
             task.post(Work::STOP);
         }
+        task.seccomp.inherit(&me.seccomp);
         s.threads.push(Arc::downgrade(&task));
     }
     if !has(CLONE_THREAD) {

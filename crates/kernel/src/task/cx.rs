@@ -116,7 +116,7 @@ impl TaskCx {
             euid: c.euid,
             gid: c.gid,
             egid: c.egid,
-            enabled: !self.task.machine.dispatch.trace(),
+            enabled: !self.task.machine.dispatch.trace() && self.task.seccomp.mode() == 0,
         };
         let ids = ids(self.task.machine.tree.ppid(pid));
         self.ctx.set_fast_ids(&ids);
@@ -175,12 +175,18 @@ impl TaskCx {
     }
 
     /// Copies to guest memory. EFAULT unless all of it is writable.
+    ///
+    /// Small pieces may reach it only when the task goes on, or by [`Context::flush`], which is due before anything by
+    /// which another task of the same memory could know of them.
     pub fn copy_out(&mut self, addr: u64, buf: &[u8]) -> Result<()> {
         if self.copy_out_some(addr, buf) == buf.len() { Ok(()) } else { Err(EFAULT) }
     }
 
     /// Copies out what is writable; returns the bytes copied.
     pub fn copy_out_some(&mut self, addr: u64, buf: &[u8]) -> usize {
+        if buf.len() <= LATER && self.mm.is_plain(addr, buf.len()) && self.ctx.write_later(addr, buf) {
+            return buf.len();
+        }
         let mut done = self.ctx.write(addr, buf);
         while done < buf.len() && self.fault_in(addr.wrapping_add(done as u64), true).is_ok() {
             let n = self.ctx.write(addr.wrapping_add(done as u64), &buf[done..]);
@@ -218,8 +224,14 @@ impl TaskCx {
     pub fn read_cstr(&mut self, addr: u64, max: usize, too_long: abi::Errno) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut at = addr;
-        // First what is likely a whole path, never crossing into a page that may be unreadable before the NUL is seen.
+        // First what the stub captured; then what is likely a whole path, never crossing into a page that may be unreadable before the NUL is seen.
         let mut chunk = [0u8; 256];
+        let got = self.ctx.captured(addr, &mut chunk);
+        if let Some(end) = chunk[..got].iter().position(|b| *b == 0)
+            && end < max
+        {
+            return Ok(chunk[..end].to_vec());
+        }
         while out.len() < max {
             let in_page = (hal::PAGE_SIZE - at % hal::PAGE_SIZE) as usize;
             let n = in_page.min(chunk.len()).min(max - out.len());
@@ -334,6 +346,8 @@ fn some(n: usize) -> Result<usize> {
     if n == 0 { Err(EFAULT) } else { Ok(n) }
 }
 
+/// Most bytes that are left for the stub to copy.
+const LATER: usize = 1024;
 /// Transfers of at least this size go past the kernel's bounce buffers.
 const DIRECT: usize = 16 << 10;
 
@@ -345,8 +359,13 @@ impl Sink for UserIo<'_> {
         self.each(data.len(), |cx, addr, n, done| some(cx.copy_out_some(addr, &data[done..done + n])))
     }
     fn put_shared(&mut self, mem: &dyn hal::SharedMem, offset: u64, len: usize) -> Result<usize> {
-        let _ = mem;
+        if len <= LATER {
+            let mut buf = [0; LATER];
+            mem.read(offset, &mut buf[..len]);
+            return self.put(&buf[..len]);
+        }
         self.each(len, |cx, addr, n, done| {
+            cx.ctx.flush();
             let mut moved = cx.mm.space.write_from_shared(addr, offset + done as u64, n);
             while moved < n && cx.fault_in(addr + moved as u64, true).is_ok() {
                 let m = cx.mm.space.write_from_shared(
@@ -367,6 +386,7 @@ impl Sink for UserIo<'_> {
         self.each(len, |cx, addr, n, done| {
             let at = offset + done as u64;
             if n >= DIRECT {
+                cx.ctx.flush();
                 match cx.mm.space.read_file(file, at, addr, n) {
                     Err(EFAULT) => {}
                     other => return other,
@@ -387,7 +407,12 @@ impl Source for UserIo<'_> {
         self.each(buf.len(), |cx, addr, n, done| some(cx.copy_in_some(addr, &mut buf[done..done + n])))
     }
     fn take_shared(&mut self, mem: &dyn hal::SharedMem, offset: u64, len: usize) -> Result<usize> {
-        let _ = mem;
+        if len <= LATER {
+            let mut buf = [0; LATER];
+            let n = self.take(&mut buf[..len])?;
+            mem.write(offset, &buf[..n]);
+            return Ok(n);
+        }
         self.each(len, |cx, addr, n, done| {
             let mut moved = cx.mm.space.read_to_shared(addr, offset + done as u64, n);
             while moved < n && cx.fault_in(addr + moved as u64, false).is_ok() {

@@ -10,6 +10,7 @@ use abi::{
     Signal,
     errno::{EACCES, ELOOP, ENOENT, ENOEXEC},
     fs::AT_FDCWD,
+    sched::{ADDR_NO_RANDOMIZE, PER_CLEAR_ON_SETID},
 };
 use hal::Regs;
 
@@ -162,13 +163,19 @@ fn replace(
     crate::futex::leave_memory(cx);
     empty_space(cx)?;
     if cx.task.work().contains(super::Work::TRACED) {
-        crate::ptrace::watch_space(&cx.task, true);
+        crate::ptrace::watch_space(&cx.task);
     }
     // Before the parent can learn of it, by the end of vfork or by a descriptor that closes: setpgid(2) has refused by then.
     cx.task.process.state.lock().did_exec = true;
     cx.task.release_vfork();
 
-    let mut random = Random::new(cx, true);
+    // Who gains rights chooses no places, and keeps none of the modes that make attacks easier.
+    let personality = &cx.task.process.personality;
+    if new.secure {
+        personality.fetch_and(!PER_CLEAR_ON_SETID, Ordering::Relaxed);
+    }
+    let fixed = personality.load(Ordering::Relaxed) & ADDR_NO_RANDOMIZE != 0;
+    let mut random = Random::new(cx, !fixed);
     let stack_limit = cx.task.process.rlimit(abi::sched::RLIMIT_STACK as usize);
     let places = places(cx.mm.range().1, stack_limit, &mut random);
     let loaded = load(&cx.mm, &found.exe, found.interp.as_ref(), &places, &mut random)?;
@@ -184,7 +191,7 @@ fn replace(
         name,
     };
     // Some lines of the cache at random, as processors share them.
-    let top = places.stack_top - 16 * u64::from(seed[0] & 0x1f);
+    let top = places.stack_top - if fixed { 0 } else { 16 * u64::from(seed[0] & 0x1f) };
     let stack = build(top, &found.args, env, &facts);
     if cx.mm.space.write(stack.sp, &stack.bytes) < stack.bytes.len() {
         return Err(abi::errno::EFAULT);

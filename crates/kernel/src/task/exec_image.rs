@@ -36,7 +36,7 @@ pub(super) struct Loaded {
 }
 
 /// Reads `buf.len()` bytes; fewer at the end of the file.
-pub(super) fn read_at(cx: &TaskCx, file: &File, pos: u64, buf: &mut [u8]) -> Result<usize> {
+pub(crate) fn read_at(cx: &TaskCx, file: &File, pos: u64, buf: &mut [u8]) -> Result<usize> {
     let mut done = 0;
     while done < buf.len() {
         let mut sink = BufSink::new(&mut buf[done..]);

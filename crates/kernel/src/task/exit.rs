@@ -41,6 +41,7 @@ const WORTH_SAMPLING: u64 = 10_000_000;
 pub fn finish(mut cx: TaskCx) {
     let task = cx.task.clone();
     let machine = task.machine.clone();
+    crate::coredump::join(&mut cx);
     crate::ptrace::exit_event(&mut cx);
     task.dying.store(true, Ordering::SeqCst);
     crate::ptrace::tracer_ends(&task);
@@ -72,8 +73,9 @@ pub fn finish(mut cx: TaskCx) {
         signal::thread_left(&task);
         // What this thread was chosen to take goes to another.
         signal::retarget(&task.process, Some(&task));
-        // For the thread that waits for its siblings to end (exec).
+        // For the thread that waits for its siblings to end (exec), and who polls a descriptor of this one.
         task.process.child_wait.wake_all(0);
+        task.process.exit_wait.wake_all(0);
     }
     drop(task);
     drop(cx);
@@ -126,6 +128,7 @@ fn leave_tree(
     let (status, total) = {
         let mut s = process.state.lock();
         s.threads.retain(|t| !std::ptr::eq(Weak::as_ptr(t), Arc::as_ptr(task)));
+        s.leaving -= 1;
         process.keep_io(task);
         s.own_usage += &usage;
         if tid == process.pid {
@@ -177,7 +180,8 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>, zombie: Zombie) {
     give_children_away(machine, &mut tree, pid, &mut gone);
     // The group may have lost the last member whose parent could continue it.
     if machine.tree.any_stopped() {
-        orphan_check(&tree, pid);
+        let parent = tree.nodes.get(&pid).map_or(0, |n| n.parent);
+        orphan_check(&tree, pid, parent);
     }
     let mut told = Vec::new();
     crate::ptrace::release_all(&mut tree, pid, &mut told);
@@ -224,7 +228,7 @@ fn give_children_away(machine: &Machine, tree: &mut Relations, pid: Pid, gone: &
             }
         }
         if machine.tree.any_stopped() {
-            orphan_check(tree, child);
+            orphan_check(tree, child, pid);
         }
     }
 }
@@ -244,9 +248,14 @@ fn reaper(tree: &Relations, pid: Pid) -> Pid {
     1
 }
 
-/// Tells the group of `pid` SIGHUP and SIGCONT if nobody is left to continue its stopped members (setpgid(2)).
-fn orphan_check(tree: &Relations, pid: Pid) {
-    let Some(pgid) = tree.nodes.get(&pid).map(|n| n.pgid) else { return };
+/// `pid` no longer has `parent`: tells its group SIGHUP and SIGCONT if this parent was the last who could continue stopped
+/// members (setpgid(2)). A group that had no such parent before is left alone.
+fn orphan_check(tree: &Relations, pid: Pid, parent: Pid) {
+    let (Some(node), Some(parent)) = (tree.nodes.get(&pid), tree.nodes.get(&parent)) else { return };
+    let pgid = node.pgid;
+    if parent.pgid == pgid || parent.sid != node.sid {
+        return;
+    }
     if !super::groups::is_orphaned(tree, pgid) || !super::groups::has_stopped(tree, pgid) {
         return;
     }

@@ -13,7 +13,7 @@ pub mod cx;
 pub mod exec;
 mod exec_args;
 mod exec_cred;
-mod exec_image;
+pub(crate) mod exec_image;
 mod exec_stack;
 pub mod exit;
 pub mod fs_context;
@@ -130,6 +130,8 @@ pub struct Task {
     pub(crate) vfork: Mutex<Option<Arc<vfork::Gate>>>,
     /// Reads the host's account of this thread's processor time; `None` before its first run.
     pub(crate) cpu_clock: Mutex<Option<Arc<dyn hal::CpuClock>>>,
+    /// What its system calls are confined to.
+    pub seccomp: crate::seccomp::Seccomp,
     /// Being traced (ptrace(2)).
     pub(crate) tracing: Mutex<crate::ptrace::Tracing>,
     /// Parts owned by other rooms, each behind its own lock: parent-death signal, nice, affinity, timers slack.
@@ -216,6 +218,7 @@ impl Task {
             exit_signal: AtomicU32::new(p.exit_signal),
             vfork: Mutex::new(locks::LEAF, None),
             cpu_clock: Mutex::new(locks::LEAF, None),
+            seccomp: crate::seccomp::Seccomp::default(),
             tracing: Mutex::new(locks::LEAF, crate::ptrace::Tracing::default()),
             sched: Mutex::new(locks::LEAF, p.sched),
         })

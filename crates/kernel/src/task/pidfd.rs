@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, Weak, atomic::Ordering},
 };
 
-use abi::{OpenFlags, errno::EBADF};
+use abi::{
+    OpenFlags,
+    errno::{EBADF, ESRCH},
+};
 use ksync::WaitQueue;
 
-use super::{Process, TaskCx};
+use super::{Pid, Process, RunState, Task, TaskCx};
 use crate::{
     error::Result,
     machine::Machine,
@@ -21,7 +24,30 @@ use crate::{
 /// What a pidfd refers to.
 pub struct PidFd {
     pub process: Arc<Process>,
+    /// One thread of it (PIDFD_THREAD); without it, the process as a whole.
+    thread: Option<Thread>,
     machine: Weak<Machine>,
+}
+
+struct Thread {
+    tid: Pid,
+    task: Weak<Task>,
+}
+
+impl Thread {
+    /// It while it lives.
+    fn task(&self) -> Option<Arc<Task>> {
+        self.task.upgrade().filter(|t| t.run_state() != RunState::Dead)
+    }
+}
+
+impl PidFd {
+    fn has_ended(&self) -> bool {
+        match &self.thread {
+            Some(t) => t.task().is_none(),
+            None => self.process.ended.load(Ordering::SeqCst),
+        }
+    }
 }
 
 impl FileOps for PidFd {
@@ -31,40 +57,37 @@ impl FileOps for PidFd {
     fn is_stream(&self) -> bool {
         true
     }
-    /// Readable once the process has ended.
+    /// Readable once the process, or the thread, has ended.
     fn poll(&self, _file: &File) -> PollEvents {
-        if self.process.ended.load(Ordering::SeqCst) {
-            PollEvents::IN | PollEvents::RDNORM
-        } else {
-            PollEvents::empty()
-        }
+        if self.has_ended() { PollEvents::IN | PollEvents::RDNORM } else { PollEvents::empty() }
     }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
         vec![self.process.exit_wait.clone()]
     }
     fn fdinfo(&self, _file: &File) -> String {
         let there = self.machine.upgrade().is_some_and(|m| m.tree.process(self.process.pid).is_some());
-        let pid = if there { self.process.pid } else { -1 };
+        let pid = match &self.thread {
+            Some(t) if t.task().is_some() => t.tid,
+            Some(_) => -1,
+            None if there => self.process.pid,
+            None => -1,
+        };
         format!("Pid:\t{pid}\nNSpid:\t{pid}\n")
     }
 }
 
-/// A new descriptor for `process`, closed on exec.
-pub fn open(cx: &TaskCx, process: Arc<Process>, nonblocking: bool) -> Result<i32> {
+/// A new descriptor for `process`, or one thread of it, closed on exec.
+pub fn open(cx: &TaskCx, process: Arc<Process>, thread: Option<Arc<Task>>, nonblocking: bool) -> Result<i32> {
     let machine = cx.machine();
-    let ops = Arc::new(PidFd { process, machine: Arc::downgrade(machine) });
-    let flags = if nonblocking { OpenFlags::RDWR | OpenFlags::NONBLOCK } else { OpenFlags::RDWR };
+    let mut flags = if nonblocking { OpenFlags::RDWR | OpenFlags::NONBLOCK } else { OpenFlags::RDWR };
+    if thread.is_some() {
+        // F_GETFL shows which kind it is.
+        flags |= OpenFlags::EXCL;
+    }
+    let thread = thread.map(|t| Thread { tid: t.tid(), task: Arc::downgrade(&t) });
+    let ops = Arc::new(PidFd { process, thread, machine: Arc::downgrade(machine) });
     let file = machine.vfs.anon_file(machine, "[pidfd]", ops, flags);
     cx.files.install(&cx.task, file, true)
-}
-
-/// The process that pidfd_send_signal(2) means: of a pidfd, or of an open directory /proc/PID. ESRCH when that is gone.
-pub fn process_to_signal(cx: &TaskCx, fd: i32) -> Result<Arc<Process>> {
-    let file = cx.files.get_io(fd)?;
-    if let Some(p) = file.ops.as_any().downcast_ref::<PidFd>() {
-        return Ok(p.process.clone());
-    }
-    file.path.inode()?.process().ok_or(EBADF)
 }
 
 /// The process behind a descriptor, and whether it is non-blocking. EBADF if it is no pidfd.
@@ -72,4 +95,24 @@ pub fn process_of(cx: &TaskCx, fd: i32) -> Result<(Arc<Process>, bool)> {
     let file = cx.files.get(fd)?;
     let p = file.ops.as_any().downcast_ref::<PidFd>().ok_or(EBADF)?;
     Ok((p.process.clone(), file.nonblocking()))
+}
+
+/// What a signal to a descriptor reaches.
+pub enum Target {
+    Process(Arc<Process>),
+    Thread(Arc<Task>),
+}
+
+/// The process or thread behind a descriptor, which may also be an open directory /proc/PID. EBADF if it is neither, ESRCH
+/// for a thread that has ended.
+pub fn target_of(cx: &TaskCx, fd: i32) -> Result<Target> {
+    let file = cx.files.get(fd)?;
+    if let Some(p) = file.ops.as_any().downcast_ref::<PidFd>() {
+        return match &p.thread {
+            Some(t) => t.task().map(Target::Thread).ok_or(ESRCH),
+            None => Ok(Target::Process(p.process.clone())),
+        };
+    }
+    let pid = file.inode().and_then(|i| i.process()).ok_or(EBADF)?;
+    cx.machine().tree.process(pid).map(Target::Process).ok_or(ESRCH)
 }

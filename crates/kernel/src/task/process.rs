@@ -25,7 +25,7 @@ pub const RLIM_INFINITY: u64 = u64::MAX;
 pub enum ExitStatus {
     /// `exit(code)`, 0..=255.
     Code(u8),
-    /// Killed by a signal; `core`: a dump was asked for.
+    /// Killed by a signal; `core`: a dump was written.
     Signal { signo: u8, core: bool },
 }
 
@@ -98,6 +98,10 @@ pub struct ProcessState {
     pub(crate) leader_tracer: Option<Pid>,
     /// A thread that execs and waits for the others to end.
     pub(crate) exec_by: Option<Pid>,
+    /// A core dump being written.
+    pub(crate) dump: Option<Arc<crate::coredump::Dump>>,
+    /// Threads that end and have passed [`crate::coredump::join`].
+    pub(crate) leaving: usize,
     /// Signals that came by force: init's protection is off.
     pub(crate) forced: bool,
     /// The process has replaced its image since fork (setpgid(2) EACCES rule).
@@ -166,6 +170,8 @@ impl Process {
                     leader_status: None,
                     leader_tracer: None,
                     exec_by: None,
+                    dump: None,
+                    leaving: 0,
                     forced: false,
                     did_exec: false,
                     own_usage: Usage::default(),
@@ -199,6 +205,11 @@ impl Process {
         let threads: Vec<Arc<Task>> = {
             let mut s = self.state.lock();
             if s.group_exit.is_some() {
+                if let Some(dump) = &s.dump
+                    && matches!(status, ExitStatus::Signal { signo: 9, .. })
+                {
+                    dump.abort();
+                }
                 return;
             }
             s.group_exit = Some(status);

@@ -8,7 +8,7 @@ use hal::Event;
 use super::{RunState, TaskCx, Work};
 use crate::{
     error::{ERESTART, Result},
-    ptrace, signal,
+    ptrace, seccomp, signal,
 };
 
 /// What becomes of a system call that was interrupted ([`ERESTART`]).
@@ -49,6 +49,9 @@ pub fn run_task(mut cx: TaskCx) {
     }
     while !cx.exiting {
         ksync::assert_no_locks_held("guest code");
+        if ksync::woke_others() {
+            cx.ctx.make_way();
+        }
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.kicked = event == Event::Kicked;
         match event {
@@ -83,7 +86,7 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
     cx.task.stats.syscalls.fetch_add(1, Ordering::Relaxed);
     cx.restart_deadline = None;
     let (mut nr, mut args) = (nr, args);
-    let mut entered = false;
+    let (mut entered, mut filtered) = (false, false);
     loop {
         cx.regs_final = false;
         if cx.task.work().contains(Work::TRACED) && !entered {
@@ -93,6 +96,13 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
             }
             if cx.task.work().contains(Work::EXIT) {
                 return;
+            }
+            filtered = false;
+        }
+        if cx.task.seccomp.mode() != 0 && !std::mem::replace(&mut filtered, true) {
+            match seccomp::enter(cx, nr, args) {
+                seccomp::Entry::Go(n, a) => (nr, args) = (n, a),
+                seccomp::Entry::Skip => return leave_call(cx),
             }
         }
         let result = dispatch.call(cx, nr, args);
@@ -154,6 +164,7 @@ pub(crate) enum After {
 /// The boundary: ends, freezes, stops, delivers. With `call` set, a system call waits to be begun again.
 fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
     cx.call_given_up = false;
+    cx.ctx.flush();
     loop {
         let work = cx.task.work();
         if work.contains(Work::EXIT) {
@@ -211,6 +222,9 @@ impl TaskCx {
         self.sample_cpu_time();
         if let Some(f) = self.task.files() {
             self.files = f;
+        }
+        if self.task.seccomp.mode() != 0 {
+            self.update_fast_ids();
         }
     }
 }

@@ -180,11 +180,20 @@ impl Relations {
         for _ in 0..self.pid_max {
             let pid = self.next_pid;
             self.next_pid = if pid + 1 >= self.pid_max { 300 } else { pid + 1 };
-            if !self.tasks.contains_key(&pid) && !self.nodes.contains_key(&pid) && !self.id_in_use(pid) {
+            if self.is_unused(pid) && !self.id_in_use(pid) {
                 return Some(pid);
             }
         }
         None
+    }
+
+    fn is_unused(&self, pid: Pid) -> bool {
+        !self.tasks.contains_key(&pid) && !self.nodes.contains_key(&pid)
+    }
+
+    /// Nothing has this id, which was not chosen by counting up.
+    pub(super) fn is_free(&self, id: Pid) -> bool {
+        self.is_unused(id) && !self.nodes.values().any(|n| n.pgid == id || n.sid == id)
     }
 
     fn id_in_use(&self, id: Pid) -> bool {

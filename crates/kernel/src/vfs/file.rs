@@ -40,6 +40,10 @@ pub trait FileOps: Any + Send + Sync {
     fn is_stream(&self) -> bool {
         false
     }
+    /// lseek(2) goes nowhere: it answers 0, whatever place is asked for (null(4)).
+    fn stays_at_start(&self) -> bool {
+        false
+    }
     /// Positions of a stream that has them all the same, elsewhere.
     fn seekable(&self) -> Option<&dyn super::inherited::Seekable> {
         None

@@ -143,10 +143,6 @@ pub trait Inode: Any + Send + Sync {
     fn xattr(&self) -> Option<&dyn XattrOps> {
         None
     }
-    /// The process whose directory of proc(5) this is.
-    fn process(&self) -> Option<Arc<crate::task::Process>> {
-        None
-    }
     /// The host's object that this stands for, if others may change it there: to be watched, not read.
     fn host_file(&self) -> Option<Arc<dyn hal::HostFile>> {
         None
@@ -156,6 +152,10 @@ pub trait Inode: Any + Send + Sync {
     /// The host's file (see [`super::inherited`]): opened by [`Inode::open`] whatever its type.
     fn is_inherited(&self) -> bool {
         false
+    }
+    /// The process whose directory in /proc it is.
+    fn process(&self) -> Option<crate::task::Pid> {
+        None
     }
     /// Extra permission rule beyond owner and mode (hostfs: what the host allows). `mask` is R_OK|W_OK|X_OK.
     fn permission(&self, _cred: &Cred, _mask: u32) -> Result<()> {

@@ -23,6 +23,7 @@ pub mod path;
 pub mod permission;
 pub mod pipe;
 pub mod poll;
+pub mod pseudo;
 pub mod rename;
 pub mod rw;
 pub mod signalfd;

@@ -40,6 +40,7 @@ pub const PTRACE_O_TRACECLONE: u32 = 1 << 3;
 pub const PTRACE_O_TRACEEXEC: u32 = 1 << 4;
 pub const PTRACE_O_TRACEVFORKDONE: u32 = 1 << 5;
 pub const PTRACE_O_TRACEEXIT: u32 = 1 << 6;
+pub const PTRACE_O_TRACESECCOMP: u32 = 1 << 7;
 pub const PTRACE_O_EXITKILL: u32 = 1 << 20;
 
 /// Events, the third byte of a stop's status; each has its option's bit.
@@ -49,6 +50,7 @@ pub const PTRACE_EVENT_CLONE: u32 = 3;
 pub const PTRACE_EVENT_EXEC: u32 = 4;
 pub const PTRACE_EVENT_VFORK_DONE: u32 = 5;
 pub const PTRACE_EVENT_EXIT: u32 = 6;
+pub const PTRACE_EVENT_SECCOMP: u32 = 7;
 pub const PTRACE_EVENT_STOP: u32 = 128;
 
 /// PTRACE_PEEKSIGINFO_SHARED.
@@ -63,6 +65,7 @@ pub const NT_X86_XSTATE: u32 = 0x202;
 pub const SYSCALL_INFO_NONE: u8 = 0;
 pub const SYSCALL_INFO_ENTRY: u8 = 1;
 pub const SYSCALL_INFO_EXIT: u8 = 2;
+pub const SYSCALL_INFO_SECCOMP: u8 = 3;
 /// AUDIT_ARCH_X86_64.
 pub const ARCH_X86_64: u32 = 0xc000_003e;
 

@@ -408,6 +408,9 @@ pub const ADDR_LIMIT_32BIT: u32 = 0x800000;
 pub const SHORT_INODE: u32 = 0x1000000;
 pub const WHOLE_SECONDS: u32 = 0x2000000;
 pub const STICKY_TIMEOUTS: u32 = 0x4000000;
+/// What a program that gains rights by execve(2) does not inherit.
+pub const PER_CLEAR_ON_SETID: u32 =
+    READ_IMPLIES_EXEC | ADDR_NO_RANDOMIZE | ADDR_COMPAT_LAYOUT | MMAP_PAGE_ZERO;
 pub const ADDR_LIMIT_3GB: u32 = 0x8000000;
 
 // reboot(2).

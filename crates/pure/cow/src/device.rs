@@ -15,6 +15,9 @@ use std::fmt;
 
 /// How much bitmap is read or written in one go, bytes; a multiple of [`crate::bitmap::BLOCK`].
 const BITMAP_IO: u64 = 1 << 18;
+/// A bitmap of up to so many bytes (that of a disk of 4 GiB) gets its blocks on the disk when the file is made, so
+/// that a flush need not wait for the host to find some and to note where.
+const BITMAP_READY: u64 = 1 << 20;
 /// How many zeros are written in one go where holes are not possible, bytes.
 const ZEROS_IO: u64 = 1 << 16;
 
@@ -90,6 +93,9 @@ pub fn read_header<C: ReadStore>(cow: &C) -> Result<Header, Error<C::Error>> {
 pub fn create<C: Store>(cow: &C, header: &Header) -> Result<(), C::Error> {
     // The file gets its whole length, as UML gives it; the data offset is never 0.
     cow.write_at(&[0], header.file_len() - 1)?;
+    if header.bitmap_len() <= BITMAP_READY {
+        cow.write_at(&vec![0; header.bitmap_len() as usize], header.bitmap_offset())?;
+    }
     cow.write_at(&header.to_bytes(), 0)
 }
 

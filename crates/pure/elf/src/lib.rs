@@ -4,6 +4,8 @@
 
 use abi::{PAGE_SIZE, Prot, mm::TASK_SIZE};
 
+pub mod coredump;
+
 #[cfg(test)]
 mod tests;
 

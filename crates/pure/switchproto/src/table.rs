@@ -1,6 +1,6 @@
 //! The MAC table: behind which port a station was last heard.
 //!
-//! Entries not confirmed for [`AGE`] are gone. The table is bounded, in all and per port, because any client can
+//! Entries not confirmed for a time, [`AGE`] if nobody says otherwise, are gone. The table is bounded, in all and per port, because any client can
 //! make up source addresses; a station that finds no room stays unknown and its frames are flooded.
 
 use std::collections::HashMap;
@@ -42,11 +42,19 @@ struct Entry<P> {
 pub struct MacTable<P> {
     entries: HashMap<Mac, Entry<P>>,
     per_port: HashMap<P, usize>,
+    age: Duration,
 }
 
 impl<P> Default for MacTable<P> {
     fn default() -> Self {
-        MacTable { entries: HashMap::new(), per_port: HashMap::new() }
+        MacTable::new(AGE)
+    }
+}
+
+impl<P> MacTable<P> {
+    /// An empty table that forgets stations not heard for `age`.
+    pub fn new(age: Duration) -> Self {
+        MacTable { entries: HashMap::new(), per_port: HashMap::new(), age }
     }
 }
 
@@ -56,10 +64,10 @@ impl<P: Copy + Eq + Hash> MacTable<P> {
         if station.is_group() {
             return Learned::Ignored;
         }
-        let total = self.entries.len();
+        let (total, age) = (self.entries.len(), self.age);
         match self.entries.get_mut(&station) {
             Some(entry) if entry.port == port => {
-                let expired = is_old(entry.seen, now);
+                let expired = is_old(entry.seen, now, age);
                 entry.seen = now;
                 if expired { Learned::New } else { Learned::Known }
             }
@@ -71,7 +79,7 @@ impl<P: Copy + Eq + Hash> MacTable<P> {
                 *count += 1;
                 let old = std::mem::replace(entry, Entry { port, seen: now });
                 self.release(old.port);
-                if is_old(old.seen, now) { Learned::New } else { Learned::Moved(old.port) }
+                if is_old(old.seen, now, age) { Learned::New } else { Learned::Moved(old.port) }
             }
             None => {
                 let count = self.per_port.entry(port).or_default();
@@ -88,14 +96,14 @@ impl<P: Copy + Eq + Hash> MacTable<P> {
     /// The port behind which `station` is, if that is known and not too old at `now`.
     pub fn lookup(&self, station: Mac, now: Duration) -> Option<P> {
         let entry = self.entries.get(&station)?;
-        (!is_old(entry.seen, now)).then_some(entry.port)
+        (!is_old(entry.seen, now, self.age)).then_some(entry.port)
     }
 
     /// Forgets what is too old at `now`.
     pub fn sweep(&mut self, now: Duration) {
-        let per_port = &mut self.per_port;
+        let (per_port, age) = (&mut self.per_port, self.age);
         self.entries.retain(|_, entry| {
-            let keep = !is_old(entry.seen, now);
+            let keep = !is_old(entry.seen, now, age);
             if !keep && let Some(count) = per_port.get_mut(&entry.port) {
                 *count -= 1;
             }
@@ -132,7 +140,7 @@ impl<P: Copy + Eq + Hash> MacTable<P> {
         let mut list: Vec<_> = self
             .entries
             .iter()
-            .filter(|(_, entry)| !is_old(entry.seen, now))
+            .filter(|(_, entry)| !is_old(entry.seen, now, self.age))
             .map(|(&mac, entry)| (mac, entry.port, now.saturating_sub(entry.seen)))
             .collect();
         list.sort_by_key(|&(mac, _, _)| mac);
@@ -149,8 +157,8 @@ impl<P: Copy + Eq + Hash> MacTable<P> {
     }
 }
 
-fn is_old(seen: Duration, now: Duration) -> bool {
-    now.saturating_sub(seen) > AGE
+fn is_old(seen: Duration, now: Duration, age: Duration) -> bool {
+    now.saturating_sub(seen) > age
 }
 
 #[cfg(test)]
@@ -191,6 +199,15 @@ mod tests {
         table.sweep(s(101));
         assert_eq!(table.len(), 1);
         assert_eq!(table.learn(mac(1), 2, s(102)), Learned::New);
+    }
+
+    #[test]
+    fn the_time_until_then_can_be_set() {
+        let mut table = MacTable::new(s(2));
+        table.learn(mac(1), 1, s(0));
+        assert_eq!(table.lookup(mac(1), s(2)), Some(1));
+        assert_eq!(table.lookup(mac(1), s(3)), None);
+        assert_eq!(table.learn(mac(1), 2, s(3)), Learned::New);
     }
 
     #[test]

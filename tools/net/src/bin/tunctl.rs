@@ -10,13 +10,7 @@ use std::process::ExitCode;
 
 use host_linux::tap::{CLONE_DEVICE, NAME_MAX, Tap};
 use lexopt::{Arg, ValueExt};
-
-const USAGE: &str = "\
-Create: tunctl [-b] [-u owner] [-g group] [-t device-name] [-f tun-clone-device]
-Delete: tunctl -d device-name [-f tun-clone-device]
-
-The default tun clone device is /dev/net/tun. -b prints only the name. See also --help, --version.
-";
+use usage::programs::TUNCTL;
 
 #[derive(Debug, Default)]
 struct Options {
@@ -33,7 +27,7 @@ fn main() -> ExitCode {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
         Err(e) => {
-            eprint!("{e}\n{USAGE}");
+            eprint!("{e}\n{}", TUNCTL.usage);
             return ExitCode::FAILURE;
         }
     };
@@ -54,6 +48,14 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String
     let mut options = Options { clone_device: CLONE_DEVICE.into(), ..Options::default() };
     let mut parser = lexopt::Parser::from_iter(args);
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        let known = match &arg {
+            Arg::Short(letter) => TUNCTL.has_short(*letter),
+            Arg::Long(word) => TUNCTL.has_long(word),
+            Arg::Value(_) => true,
+        };
+        if !known {
+            return Err(arg.unexpected().to_string());
+        }
         match arg {
             Arg::Short('b') => options.brief = true,
             Arg::Short('u') => {
@@ -74,10 +76,15 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String
             }
             Arg::Short('f') => options.clone_device = parser.value().map_err(|e| e.to_string())?.into(),
             Arg::Short('h') | Arg::Long("help") => {
-                print!("{USAGE}");
+                print!("{}", TUNCTL.help());
                 return Ok(None);
             }
-            Arg::Long("version") => {
+            Arg::Long("completions") => {
+                let shell = value(&mut parser)?;
+                print!("{}", TUNCTL.completions(&shell).ok_or(format!("unknown shell '{shell}'"))?);
+                return Ok(None);
+            }
+            Arg::Short('V') | Arg::Long("version") => {
                 println!("tunctl (Umlaut) {}", env!("CARGO_PKG_VERSION"));
                 return Ok(None);
             }
@@ -157,6 +164,18 @@ mod tests {
         assert_eq!((options.owner, options.group, options.brief), (Some(0), Some(12), true));
         assert_eq!((options.device.as_str(), options.delete), ("tap9", false));
         assert!(read(&["-d", "tap9"]).unwrap().unwrap().delete);
+    }
+
+    #[test]
+    fn every_option_of_the_table_is_taken() {
+        for opt in TUNCTL.options {
+            for name in opt.names(TUNCTL.dash) {
+                let mut words = vec![name.as_str()];
+                words.extend(opt.value.map(|_| "0"));
+                let error = read(&words).map(|_| ()).err().unwrap_or_default();
+                assert!(!error.contains("invalid option"), "{name}: {error}");
+            }
+        }
     }
 
     #[test]

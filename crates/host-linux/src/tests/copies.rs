@@ -1,0 +1,137 @@
+//! Memory that the stub copies itself: what it captures with a call's arguments, and what it stores before guest code goes on.
+
+use hal::{Context, Event, MapOp};
+
+use super::{asm::*, *};
+
+/// A loop around stat(2) of the string at DATA; the first calls come by signals.
+fn stats(host: &LinuxHost, path: u64) -> Box<dyn Context> {
+    let code = Asm::new().label(0).mov(RDI, path).call(libc::SYS_stat as u32).jmp(0).build();
+    let mut c = program(host, &code);
+    for _ in 0..20 {
+        expect_call(&mut *c, libc::SYS_stat as u64);
+    }
+    c
+}
+
+#[test]
+fn a_string_is_captured() {
+    let host = host();
+    let mut c = stats(&host, DATA);
+    assert_eq!(c.space().write(DATA, b"/etc/passwd\0"), 12);
+    expect_call(&mut *c, libc::SYS_stat as u64);
+    let mut buf = [0xff; 64];
+    assert_eq!(c.captured(DATA, &mut buf), 12);
+    assert_eq!(&buf[..12], b"/etc/passwd\0");
+    assert_eq!(c.captured(DATA + 5, &mut buf[..3]), 3);
+    assert_eq!(&buf[..3], b"pas");
+    assert_eq!((c.captured(DATA + 12, &mut buf), c.captured(DATA - 1, &mut buf)), (0, 0));
+    // What is written over it is seen.
+    assert_eq!(c.write(DATA + 1, b"var"), 3);
+    assert_eq!(c.captured(DATA, &mut buf), 0);
+    assert_eq!(c.read(DATA, &mut buf[..4]), 4);
+    assert_eq!(&buf[..4], b"/var");
+}
+
+#[test]
+fn what_cannot_be_captured_is_not() {
+    let host = host();
+    let mut buf = [0; 64];
+    // An address that is not there, the stub's own pages, a string without an end, one that runs off its page.
+    for path in [0, 8, 0x7000_0000, crate::layout::CONSTS, crate::layout::CODE, u64::MAX - 2] {
+        let mut c = stats(&host, path);
+        assert_eq!(c.captured(path, &mut buf), 0, "{path:#x}");
+    }
+    let mut c = stats(&host, DATA);
+    assert_eq!(c.space().write(DATA, &[b'x'; 600]), 600);
+    expect_call(&mut *c, libc::SYS_stat as u64);
+    assert_eq!(c.captured(DATA, &mut buf), 0);
+    let mut c = stats(&host, DATA + LEN - 4);
+    assert_eq!(c.space().write(DATA + LEN - 4, b"xxxx"), 4);
+    expect_call(&mut *c, libc::SYS_stat as u64);
+    assert_eq!(c.captured(DATA + LEN - 4, &mut buf), 0);
+}
+
+#[test]
+fn buffers_are_captured_by_their_length() {
+    let host = host();
+    for len in [0u64, 1, 100, 2048, 2049, u64::MAX] {
+        let code =
+            Asm::new().label(0).mov(RSI, DATA).mov(RDX, len).call(libc::SYS_write as u32).jmp(0).build();
+        let mut c = program(&host, &code);
+        assert_eq!(c.space().write(DATA, &[7; 2048]), 2048);
+        for _ in 0..20 {
+            let args = expect_call(&mut *c, libc::SYS_write as u64);
+            assert_eq!((args[1], args[2]), (DATA, len));
+        }
+        let mut buf = [0; 4096];
+        let want = if len > 2048 { 0 } else { len as usize };
+        assert_eq!(c.captured(DATA, &mut buf), want);
+        assert!(buf[..want].iter().all(|&b| b == 7));
+    }
+}
+
+#[test]
+fn results_arrive_with_the_guest() {
+    let host = host();
+    // Copies a word from DATA to DATA + 8 between two calls.
+    let code =
+        Asm::new().label(0).call(500).mov(RBX, DATA).raw(&[0x8b, 0x33, 0x89, 0x73, 0x08]).jmp(0).build();
+    let mut c = program(&host, &code);
+    for i in 0..40u32 {
+        expect_call(&mut *c, 500);
+        if i > 0 {
+            let mut b = [0; 4];
+            assert_eq!(c.space().read(DATA + 8, &mut b), 4);
+            assert_eq!(u32::from_le_bytes(b), i - 1, "by a signal at first, by a rewritten site later");
+        }
+        assert!(c.write_later(DATA, &i.to_le_bytes()));
+        assert!(c.write_later(DATA + 0x1000, b"second"));
+        c.set_result(0);
+    }
+    // Not before: the space shows the old word, the context what was left for later.
+    assert!(c.write_later(DATA, b"late"));
+    let mut b = [0; 4];
+    assert_eq!(c.space().read(DATA, &mut b), 4);
+    assert_ne!(&b, b"late");
+    assert_eq!(c.read(DATA, &mut b), 4);
+    assert_eq!(&b, b"late");
+    // More than there is room for is refused, and what waited is done.
+    assert!(c.write_later(DATA, b"once"));
+    assert!(!c.write_later(DATA + 0x100, &[1; 3000]));
+    assert_eq!(c.space().read(DATA, &mut b), 4);
+    assert_eq!(&b, b"once");
+    assert!(!c.write_later(crate::layout::REGION - 2, b"over"));
+    // A fork sees it.
+    assert!(c.write_later(DATA, b"fork"));
+    let regs = c.regs();
+    let child = c.fork(&regs).unwrap();
+    assert_eq!(child.space().read(DATA, &mut b), 4);
+    assert_eq!(&b, b"fork");
+}
+
+#[test]
+fn memory_that_went_away_gives_efault() {
+    let host = host();
+    let code = Asm::new().label(0).call(500).raw(&[0x89, 0xc3]).jmp(0).build();
+    for calls in [1, 20] {
+        let mut c = program(&host, &code);
+        for _ in 0..calls {
+            expect_call(&mut *c, 500);
+        }
+        assert!(c.write_later(DATA, b"lost"));
+        c.set_result(4);
+        c.space().apply(&[MapOp::Unmap { addr: DATA, len: LEN }]).unwrap();
+        expect_call(&mut *c, 500);
+        assert_eq!(c.regs().rbx as i32, -libc::EFAULT, "after {calls} calls");
+        // And by a flush before the result is known.
+        assert!(c.write_later(DATA, b"lost"));
+        c.flush();
+        c.set_result(4);
+        match c.run() {
+            Event::Syscall { nr: 500, .. } => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(c.regs().rbx as i32, -libc::EFAULT);
+    }
+}

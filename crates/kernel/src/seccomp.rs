@@ -1,0 +1,304 @@
+//! System-call filters of the guest (seccomp(2)).
+//!
+//! They are looked at where every system call that reaches the kernel begins ([`enter`], after a tracer's entry stop), so an
+//! unfiltered task pays one load. Calls that its stub would answer reach the kernel once the task is filtered. Futex waits and
+//! wakes are the host's and are not seen (docs/LIMITS.md).
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU32, Ordering},
+};
+
+use abi::{
+    SigInfo, Signal,
+    cap::CAP_SYS_ADMIN,
+    errno::{EACCES, EINVAL, ENOMEM, ENOSYS, ESRCH},
+    nr::{SYS_EXIT, SYS_READ, SYS_RT_SIGRETURN, SYS_WRITE},
+    sched::*,
+    signal::{SYS_SECCOMP, SigFields},
+};
+use bpf::{Data, Program};
+use ksync::Mutex;
+
+use crate::{
+    error::Result,
+    locks, ptrace, signal,
+    task::{Pid, Task, TaskCx, Work, process::ExitStatus},
+};
+
+/// Instructions of all filters of a task, with [`FILTER_COST`] for each filter (as Linux).
+const PATH_MAX: usize = 1 << 15;
+const FILTER_COST: usize = 4;
+/// Highest errno that a filter can give.
+const MAX_ERRNO: u32 = 4095;
+
+/// One filter.
+struct Filter {
+    program: Program,
+    /// What it does is told in the kernel's log, ALLOW excepted.
+    log: bool,
+}
+
+type Filters = Arc<[Arc<Filter>]>;
+
+/// What a task is confined to.
+pub struct Seccomp {
+    /// `SECCOMP_MODE_*`.
+    mode: AtomicU32,
+    /// From the oldest to the newest.
+    filters: Mutex<Filters>,
+}
+
+impl Default for Seccomp {
+    fn default() -> Self {
+        Seccomp {
+            mode: AtomicU32::new(SECCOMP_MODE_DISABLED),
+            filters: Mutex::new(locks::LEAF, Arc::new([])),
+        }
+    }
+}
+
+impl Seccomp {
+    /// `SECCOMP_MODE_*`.
+    #[inline]
+    pub fn mode(&self) -> u32 {
+        self.mode.load(Ordering::SeqCst)
+    }
+    /// Filters in force.
+    pub fn count(&self) -> usize {
+        self.filters.lock().len()
+    }
+    fn filters(&self) -> Filters {
+        self.filters.lock().clone()
+    }
+    fn set(&self, mode: u32, filters: Filters) {
+        let old = std::mem::replace(&mut *self.filters.lock(), filters);
+        self.mode.store(mode, Ordering::SeqCst);
+        drop(old);
+    }
+    /// A new task is confined as its maker; under the process's lock, against [`add_filter`] for all threads.
+    pub(crate) fn inherit(&self, maker: &Seccomp) {
+        if maker.mode() != SECCOMP_MODE_DISABLED {
+            self.set(maker.mode(), maker.filters());
+        }
+    }
+}
+
+/// An action of a filter that is there (SECCOMP_GET_ACTION_AVAIL).
+pub fn action_is_known(action: u32) -> bool {
+    matches!(
+        action,
+        SECCOMP_RET_KILL_PROCESS
+            | SECCOMP_RET_KILL_THREAD
+            | SECCOMP_RET_TRAP
+            | SECCOMP_RET_ERRNO
+            | SECCOMP_RET_TRACE
+            | SECCOMP_RET_LOG
+            | SECCOMP_RET_ALLOW
+    )
+}
+
+/// SECCOMP_SET_MODE_STRICT. EINVAL if there are filters.
+pub fn set_strict(cx: &mut TaskCx) -> Result<()> {
+    let s = &cx.task.seccomp;
+    if s.mode() == SECCOMP_MODE_FILTER {
+        return Err(EINVAL);
+    }
+    s.set(SECCOMP_MODE_STRICT, Arc::new([]));
+    cx.update_fast_ids();
+    Ok(())
+}
+
+/// Whether a task may filter its calls without giving set-id programs a view of the world that they do not expect.
+pub fn may_filter(cx: &TaskCx) -> bool {
+    cx.task.sched.lock().no_new_privs || cx.cred().has(CAP_SYS_ADMIN)
+}
+
+/// How a filter is added.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AddOptions {
+    pub log: bool,
+    /// To all threads of the process.
+    pub all_threads: bool,
+}
+
+/// SECCOMP_SET_MODE_FILTER. With `all_threads`, the id of a thread that cannot follow is the value, and nothing is changed.
+/// EACCES unless [`may_filter`]; EINVAL in strict mode; ENOMEM for too long a path.
+pub fn add_filter(cx: &mut TaskCx, program: Program, o: AddOptions) -> Result<Option<Pid>> {
+    if !may_filter(cx) {
+        return Err(EACCES);
+    }
+    let me = cx.task.clone();
+    if me.seccomp.mode() == SECCOMP_MODE_STRICT {
+        return Err(EINVAL);
+    }
+    let old = me.seccomp.filters();
+    let length: usize = old.iter().map(|f| f.program.len() + FILTER_COST).sum();
+    if length + program.len() > PATH_MAX {
+        return Err(ENOMEM);
+    }
+    let new: Filters =
+        old.iter().cloned().chain([Arc::new(Filter { program, log: o.log })]).collect::<Vec<_>>().into();
+    if o.all_threads {
+        // Those that are being born take over what their maker has under the same lock.
+        let state = me.process.state.lock();
+        let others: Vec<Arc<Task>> =
+            state.threads.iter().filter_map(Weak::upgrade).filter(|t| !Arc::ptr_eq(t, &me)).collect();
+        if let Some(t) = others.iter().find(|t| !can_follow(t, &old)) {
+            return Ok(Some(t.tid()));
+        }
+        let no_new_privs = me.sched.lock().no_new_privs;
+        for t in &others {
+            t.sched.lock().no_new_privs |= no_new_privs;
+            t.seccomp.set(SECCOMP_MODE_FILTER, new.clone());
+        }
+        drop(state);
+        for t in others {
+            // Its stub must not answer by itself any more.
+            t.post(Work::NOTIFY);
+        }
+    }
+    me.seccomp.set(SECCOMP_MODE_FILTER, new);
+    cx.update_fast_ids();
+    Ok(None)
+}
+
+/// The filters of `t` are the first of `mine`.
+fn can_follow(t: &Task, mine: &Filters) -> bool {
+    let its = t.seccomp.filters();
+    t.seccomp.mode() != SECCOMP_MODE_STRICT
+        && its.len() <= mine.len()
+        && its.iter().zip(mine.iter()).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+/// What becomes of a system call.
+pub(crate) enum Entry {
+    /// Made, perhaps as a tracer changed it.
+    Go(u64, [u64; 6]),
+    /// Not made: its result is set, or a signal is.
+    Skip,
+}
+
+/// The strictest answer of all filters: its action and data, and whether it is to be logged.
+fn verdict(filters: &Filters, data: &Data) -> (u32, u32, bool) {
+    // Compared as signed numbers: KILL_PROCESS, the lowest, has the highest bit.
+    let rank = |v: u32| (v & SECCOMP_RET_ACTION_FULL).cast_signed();
+    let (mut strictest, mut log) = (SECCOMP_RET_ALLOW, false);
+    for f in filters.iter().rev() {
+        let v = f.program.run(data);
+        if rank(v) < rank(strictest) {
+            (strictest, log) = (v, f.log);
+        }
+    }
+    (strictest & SECCOMP_RET_ACTION_FULL, strictest & SECCOMP_RET_DATA, log)
+}
+
+/// Before a system call of a confined task.
+#[cold]
+pub(crate) fn enter(cx: &mut TaskCx, nr: u64, args: [u64; 6]) -> Entry {
+    if cx.task.seccomp.mode() == SECCOMP_MODE_STRICT {
+        let allowed = [SYS_READ, SYS_WRITE, SYS_EXIT, SYS_RT_SIGRETURN];
+        if allowed.iter().any(|a| u64::from(*a) == nr) {
+            return Entry::Go(nr, args);
+        }
+        log(cx, nr, SECCOMP_RET_KILL_THREAD, 9);
+        end_thread(cx, 9);
+        return Entry::Skip;
+    }
+    let (mut nr, mut args, mut traced) = (nr, args, false);
+    loop {
+        let data = Data { nr: nr as u32, arch: AUDIT_ARCH_X86_64, ip: cx.ctx.regs().rip, args };
+        let (action, value, wants_log) = verdict(&cx.task.seccomp.filters(), &data);
+        if wants_log && !matches!(action, SECCOMP_RET_ALLOW | SECCOMP_RET_LOG) {
+            log(cx, nr, action, 0);
+        }
+        match action {
+            SECCOMP_RET_ALLOW => return Entry::Go(nr, args),
+            SECCOMP_RET_LOG => {
+                log(cx, nr, action, 0);
+                return Entry::Go(nr, args);
+            }
+            SECCOMP_RET_ERRNO => {
+                cx.ctx.set_result(u64::from(value.min(MAX_ERRNO)).wrapping_neg());
+                return Entry::Skip;
+            }
+            SECCOMP_RET_TRAP => {
+                roll_back(cx, nr);
+                signal::force_info(cx, trap_info(&data, value));
+                return Entry::Skip;
+            }
+            // What the tracer has seen once it has seen.
+            SECCOMP_RET_TRACE if traced => return Entry::Go(nr, args),
+            SECCOMP_RET_TRACE => match ptrace::seccomp_event(cx, value) {
+                Some(ptrace::Entry::Go(n, a)) if !cx.task.work().contains(Work::EXIT) => {
+                    (nr, args, traced) = (n, a, true);
+                }
+                Some(_) => return Entry::Skip,
+                None => {
+                    cx.ctx.set_result(ENOSYS.as_ret());
+                    return Entry::Skip;
+                }
+            },
+            // Nobody listens.
+            SECCOMP_RET_USER_NOTIF => {
+                cx.ctx.set_result(ENOSYS.as_ret());
+                return Entry::Skip;
+            }
+            _ => {
+                if !wants_log {
+                    log(cx, nr, action, 31);
+                }
+                let last = cx.task.process.state.lock().threads.len() == 1;
+                if action == SECCOMP_RET_KILL_THREAD && !last {
+                    end_thread(cx, 31);
+                } else {
+                    roll_back(cx, nr);
+                    signal::die(cx, Signal::SIGSYS, &trap_info(&data, value));
+                }
+                return Entry::Skip;
+            }
+        }
+    }
+}
+
+fn trap_info(data: &Data, value: u32) -> SigInfo {
+    let fields = SigFields::Sys { call_addr: data.ip, nr: data.nr.cast_signed(), arch: AUDIT_ARCH_X86_64 };
+    SigInfo { errno: value.cast_signed(), ..SigInfo::new(Signal::SIGSYS, SYS_SECCOMP, fields) }
+}
+
+/// The registers are as if the call were still to be made; only the instruction pointer stands after it.
+fn roll_back(cx: &mut TaskCx, nr: u64) {
+    let mut r = cx.ctx.regs();
+    if r.rax != nr {
+        r.rax = nr;
+        cx.ctx.set_regs(&r);
+    }
+}
+
+fn end_thread(cx: &mut TaskCx, signo: u8) {
+    cx.exit_status = Some(ExitStatus::Signal { signo, core: false });
+    cx.exiting = true;
+}
+
+/// One line in the kernel's log.
+fn log(cx: &mut TaskCx, nr: u64, action: u32, signo: u32) {
+    let ip = cx.ctx.regs().rip;
+    let (m, cred) = (cx.machine(), cx.cred());
+    let comm = String::from_utf8_lossy(&cx.task.comm.lock()).into_owned();
+    m.log.print(
+        5,
+        m.clock.uptime_ns(),
+        format!(
+            "seccomp: uid={} gid={} pid={} comm=\"{comm}\" sig={signo} arch={AUDIT_ARCH_X86_64:x} syscall={nr} ip={ip:#x} \
+             code={action:#x}",
+            cred.uid,
+            cred.gid,
+            cx.task.tid()
+        ),
+    );
+}
+
+/// The result of adding a filter for all threads when one cannot follow: its id, or ESRCH.
+pub fn no_follower(tid: Pid, as_error: bool) -> Result<u64> {
+    if as_error { Err(ESRCH) } else { Ok(u64::from(tid.cast_unsigned())) }
+}
