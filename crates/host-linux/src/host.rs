@@ -101,6 +101,10 @@ impl Host for LinuxHost {
         process::clock_ns(libc::CLOCK_MONOTONIC)
     }
 
+    fn coarse_ns(&self) -> u64 {
+        process::clock_ns(libc::CLOCK_MONOTONIC_COARSE)
+    }
+
     fn realtime_ns(&self) -> u64 {
         process::clock_ns(libc::CLOCK_REALTIME)
     }

@@ -40,8 +40,8 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     trials.extend(stress::trials(lab));
     trials.extend(terminal::trials(lab));
     trials.extend(many::trials(lab));
-    trials.extend(outside::trials(lab));
     trials.extend(limits::trials(lab));
+    trials.extend(outside::trials(lab));
     trials.into_iter().map(known).collect()
 }
 

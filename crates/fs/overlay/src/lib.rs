@@ -95,6 +95,9 @@ pub(crate) struct Lower {
     inode: Arc<dyn Inode>,
 }
 
+/// Lower objects of an inode; mostly there is one.
+pub(crate) type Lowers = smallvec::SmallVec<[Lower; 1]>;
+
 /// What tells objects apart: layer (0 is the upper one) and inode number there.
 type Key = (u16, u64);
 

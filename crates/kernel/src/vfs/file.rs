@@ -202,8 +202,8 @@ impl Drop for File {
         if self.flags().contains(OpenFlags::PATH) {
             return;
         }
-        if let Some(inode) = self.path.dentry.inode_ref() {
-            inode.common().locks.release_file(self.id);
+        if let Some(parts) = self.path.dentry.inode_ref().and_then(|i| i.common().made()) {
+            parts.locks.release_file(self.id);
         }
         events::closed(self);
     }

@@ -1,6 +1,9 @@
 //! What a filesystem offers: inodes with small sets of operations. What an inode cannot do is `None`, not an error stub.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
 
 use abi::{FileType, OpenFlags, Timespec};
 
@@ -57,8 +60,13 @@ pub enum Link {
     Open(Vec<u8>, Arc<super::file::File>),
 }
 
-/// What the kernel itself attaches to any inode. Embedded by every inode implementation.
-pub struct InodeCommon {
+/// What the kernel itself attaches to any inode. Embedded by every inode implementation; made when first used, as most
+/// inodes are only looked at.
+#[derive(Default)]
+pub struct InodeCommon(OnceLock<Box<CommonParts>>);
+
+/// Locks, watches and bindings of an inode.
+pub struct CommonParts {
     /// POSIX, OFD and flock locks.
     pub locks: FileLocks,
     /// inotify watches.
@@ -76,8 +84,27 @@ pub struct InodeCommon {
 }
 
 impl InodeCommon {
-    pub fn new() -> InodeCommon {
-        InodeCommon {
+    pub const fn new() -> InodeCommon {
+        InodeCommon(OnceLock::new())
+    }
+
+    /// The parts, if anybody has used them: for those who only release or report.
+    #[inline]
+    pub fn made(&self) -> Option<&CommonParts> {
+        self.0.get().map(|p| &**p)
+    }
+}
+
+impl std::ops::Deref for InodeCommon {
+    type Target = CommonParts;
+    fn deref(&self) -> &CommonParts {
+        self.0.get_or_init(|| Box::new(CommonParts::new()))
+    }
+}
+
+impl CommonParts {
+    fn new() -> CommonParts {
+        CommonParts {
             locks: FileLocks::default(),
             watches: Watches::default(),
             fifo: Mutex::new(locks::INODE, None),
@@ -106,12 +133,6 @@ impl InodeCommon {
         use std::sync::atomic::Ordering::{AcqRel, Acquire};
         let allowed = |n: i32| if n == 0 || (n > 0) == (by > 0) { n.checked_add(by) } else { None };
         self.writers.fetch_update(AcqRel, Acquire, allowed).ok().map(|_| ())
-    }
-}
-
-impl Default for InodeCommon {
-    fn default() -> Self {
-        InodeCommon::new()
     }
 }
 
@@ -238,5 +259,19 @@ pub trait FileSystem: Send + Sync {
     /// New options on remount.
     fn remount(&self, _options: &str) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::InodeCommon;
+
+    #[test]
+    fn parts_are_made_by_their_first_use() {
+        let common = InodeCommon::new();
+        assert!(common.made().is_none());
+        common.locks.release_posix(1);
+        assert!(common.made().is_some());
+        assert!(size_of::<InodeCommon>() <= 16, "every inode has one");
     }
 }
