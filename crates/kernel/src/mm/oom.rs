@@ -86,10 +86,13 @@ fn kill_largest(m: &Machine, mut users: Vec<(Arc<Task>, u64)>, used: u64) {
         let used = i64::try_from(*used).unwrap_or(i64::MAX);
         std::cmp::Reverse(used.saturating_add(adjust(t).saturating_mul(thousandth)))
     });
-    // One that is being killed already gives its memory back soon.
-    if users.iter().any(|(t, _)| t.process.state.lock().group_exit.is_some()) {
+    // Those that end already give their memory back soon. It is counted no more, but what others take meanwhile is.
+    let ends = |t: &Task| t.process.state.lock().group_exit.is_some();
+    let soon: u64 = users.iter().filter(|(t, _)| ends(t)).map(|u| u.1).sum();
+    if used.saturating_sub(soon) <= m.memory.limit() {
         return;
     }
+    users.retain(|(t, _)| !ends(t));
     let victim = users.iter().find(|(t, _)| !t.process.is_init.load(Ordering::Relaxed)).or(users.first());
     let Some((task, size)) = victim else { return };
     let comm = String::from_utf8_lossy(&task.comm.lock()).into_owned();
