@@ -52,6 +52,17 @@ pub struct DirEntry {
     pub next: u64,
 }
 
+/// What happened to a watched host file, as inotify(7) puts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileChange {
+    /// IN_* bits.
+    pub mask: u32,
+    /// Ties the two halves of a rename together.
+    pub cookie: u32,
+    /// The entry of a directory that it is about; empty for the file itself.
+    pub name: Vec<u8>,
+}
+
 /// Attribute changes; `None` leaves a field alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SetAttr {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Context, HostFile, Result, SharedMem, Stream};
+use crate::{Context, FileChange, HostFile, Result, SharedMem, Stream, Watch};
 
 /// What the host is, found once at start.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +59,10 @@ pub trait Host: Send + Sync {
 
     /// CLOCK_MONOTONIC in nanoseconds.
     fn monotonic_ns(&self) -> u64;
+    /// As [`Host::monotonic_ns`], but up to a few milliseconds behind where that is cheaper: for ages of cached facts.
+    fn coarse_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
     /// CLOCK_REALTIME in nanoseconds since 1970.
     fn realtime_ns(&self) -> u64;
     /// CLOCK_BOOTTIME in nanoseconds.
@@ -72,6 +76,15 @@ pub trait Host: Send + Sync {
 
     /// Opens a host directory or file by absolute path, following links: only for what the command line named.
     fn open_path(&self, path: &[u8], flags: u32) -> Result<Arc<dyn HostFile>>;
+    /// Calls `tell`, from a host thread, for each change of the file (contents, attributes, names, moves, its end), by
+    /// whomever it was made, until the watch is dropped. ENOSYS if the host tells of none, ENOSPC at its limit.
+    fn watch_file(
+        &self,
+        _file: &dyn HostFile,
+        _tell: Box<dyn Fn(&FileChange) + Send + Sync>,
+    ) -> Result<Box<dyn Watch>> {
+        Err(crate::errno::ENOSYS)
+    }
     /// An inherited descriptor as a byte stream.
     fn stream(&self, fd: i32) -> Result<Arc<dyn Stream>>;
     /// A new host pty: its master as a stream, and the slave's path.

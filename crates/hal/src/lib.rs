@@ -15,7 +15,7 @@ mod space;
 mod stream;
 
 pub use context::{Context, CpuClock, Event, Exception, FastIds, Kicker, Regs};
-pub use file::{DirEntry, HostFile, HostStat, NodeKind, SetAttr};
+pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};
 pub use space::{Backing, MapOp, Prot, SharedMem, Space};
 pub use stream::{Interest, Ready, Stream, Watch, WinSize};

@@ -99,6 +99,10 @@ pub trait Space: Send + Sync {
 
     /// Wakes up to `count` threads that wait in a host futex at a guest address (`shared`: the key is not private).
     fn futex_wake(&self, addr: u64, count: u32, shared: bool) -> Result<u32>;
+    /// Wakes a thread that waits there with a key that is not private; may return before that is done.
+    fn futex_wake_later(&self, addr: u64) -> Result<()> {
+        self.futex_wake(addr, 1, true).map(drop)
+    }
     /// As FUTEX_REQUEUE of futex(2): wakes up to `count` waiters of `addr` and lets up to `moved` others wait at `to`; with
     /// `expected` EAGAIN if the word at `addr` is another. Returns what futex(2) does.
     fn futex_requeue(

@@ -50,6 +50,10 @@ pub trait Stream: Send + Sync {
     /// If this is a regular file: reads and writes at the descriptor's own position never block.
     fn is_regular(&self) -> bool;
     fn stat(&self) -> Result<crate::HostStat>;
+    /// The file itself, if this is a regular one.
+    fn as_file(&self) -> Option<std::sync::Arc<dyn crate::HostFile>> {
+        None
+    }
     /// At a position, if this is a regular file; ESPIPE otherwise.
     fn pread(&self, _buf: &mut [u8], _offset: u64) -> Result<usize> {
         Err(crate::errno::ESPIPE)

@@ -272,7 +272,9 @@ impl LinuxContext {
         slot.set32(ctl::FLAGS, flags);
         let placement = &self.engine().placement;
         placement.before_resume(&self.thread, self.thread.is_asleep());
-        self.thread.resume();
+        if !self.space.hand_over(&self.thread) {
+            self.thread.resume();
+        }
         self.thread.wait(placement)
     }
 
@@ -660,7 +662,7 @@ impl Context for LinuxContext {
     }
 
     fn cpu_time_ns(&self) -> (u64, u64) {
-        let total = self.space.host_time(self.thread.tid());
+        let total = self.space.host_time(&self.thread);
         (self.thread.used_since_birth(total), 0)
     }
 
@@ -687,7 +689,7 @@ struct TaskClock {
 impl CpuClock for TaskClock {
     fn cpu_time_ns(&self) -> (u64, u64) {
         let user =
-            self.space.upgrade().map_or(0, |s| self.thread.used_since_birth(s.host_time(self.thread.tid())));
+            self.space.upgrade().map_or(0, |s| self.thread.used_since_birth(s.host_time(&self.thread)));
         (user, process::clock_ns(self.kernel).saturating_sub(self.kernel_start))
     }
 }

@@ -12,7 +12,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU32, Ordering::*},
+        atomic::{AtomicBool, AtomicU32, Ordering::*, fence},
         mpsc,
     },
     time::{Duration, Instant},
@@ -22,6 +22,7 @@ use hal::{Errno, Result, errno};
 
 use crate::{
     doomed::Doomed,
+    facts,
     host::StartError,
     layout::{self, consts, ctl, reply, state},
     placement::Placement,
@@ -38,6 +39,12 @@ pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Slices of the kernel process's threads, in nanoseconds: shorter than those of stubs. Then a kernel thread takes the
+/// processor when its guest thread wakes it, and is often done before that has gone to sleep: two calls less.
+const SLICE: u64 = 100_000;
+/// How long a new stub has to come up.
+const BIRTH_LIMIT: Duration = Duration::from_secs(10);
+
 /// One stub process.
 pub(crate) struct Stub {
     /// Its request and reply pages.
@@ -48,6 +55,8 @@ pub(crate) struct Stub {
     gone: RwLock<bool>,
     /// 0, or 1 + the signal that ended it.
     dead: AtomicU32,
+    /// SIGKILL was sent.
+    killed: AtomicBool,
     /// Its guest threads, parked ones included; emptied when it is gone.
     pub(crate) threads: Mutex<Vec<Arc<Thread>>>,
     /// Processor of its service thread, + 1; 0 if it is free.
@@ -60,22 +69,25 @@ pub(crate) struct Stub {
     ticket: Mutex<Option<u64>>,
     doomed: Arc<Doomed>,
     pub(crate) watchdog: Arc<Watchdog>,
+    placement: Arc<Placement>,
 }
 
 impl Stub {
-    fn new(pages: Slot, doomed: &Arc<Doomed>, watchdog: &Arc<Watchdog>) -> Arc<Stub> {
+    fn new(pages: Slot, engine: &Engine) -> Arc<Stub> {
         Arc::new(Stub {
             pages,
             pid: AtomicU32::new(0),
             gone: RwLock::new(false),
             dead: AtomicU32::new(0),
+            killed: AtomicBool::new(false),
             threads: Mutex::default(),
             cpu: AtomicU32::new(0),
             status: AtomicU32::new(0),
             maps_shared: AtomicBool::new(false),
             ticket: Mutex::default(),
-            doomed: doomed.clone(),
-            watchdog: watchdog.clone(),
+            doomed: engine.doomed.clone(),
+            watchdog: engine.watchdog.clone(),
+            placement: engine.placement.clone(),
         })
     }
 
@@ -110,14 +122,31 @@ impl Stub {
 
     /// Ends the process, now.
     pub(crate) fn kill(&self) {
+        if self.killed.load(SeqCst) {
+            return;
+        }
         self.with_pid(|pid| {
             let mut ticket = lock(&self.ticket);
             if ticket.is_none() && self.maps_shared.load(SeqCst) {
                 *ticket = Some(self.doomed.enter());
             }
             drop(ticket);
+            self.release(pid);
             process::kill(pid);
+            self.killed.store(true, SeqCst);
         });
+    }
+
+    /// Lets the host take the process apart on any processor: whoever waits for its end goes on meanwhile.
+    fn release(&self, pid: i32) {
+        let cpus = self.placement.cpus();
+        if cpus.len() > 1 && self.cpu.swap(0, Relaxed) != 0 {
+            process::set_affinity(pid, cpus);
+            // The number of the first thread is not from the guest.
+            if let Some(t) = lock(&self.threads).first().filter(|t| t.index == 0) {
+                process::set_affinity(t.tid(), cpus);
+            }
+        }
     }
 
     /// Waits until a killed stub is collected, for some time.
@@ -134,8 +163,12 @@ impl Stub {
             self.doomed.leave(ticket);
         }
         self.dead.store(1 + (signo as u32 & 0xff), Release);
+        // Who begins to wait after this sees `dead` first.
+        fence(SeqCst);
         for t in lock(&self.threads).drain(..) {
-            t.poke();
+            if t.seat.is_in_guest() {
+                t.poke();
+            }
         }
         let word = self.pages.u32(layout::PAGE as usize + reply::SEQ);
         word.fetch_or(reply::SLEEPS, SeqCst);
@@ -150,6 +183,17 @@ struct Book {
     /// Births under way: a process that nobody knows yet may be one of them.
     births: u32,
     closing: bool,
+    /// Somebody waits for a change.
+    waiting: bool,
+}
+
+impl Book {
+    /// Tells who waits, at the end of a change.
+    fn changed(&mut self, settled: &Condvar) {
+        if core::mem::take(&mut self.waiting) {
+            settled.notify_all();
+        }
+    }
 }
 
 /// Why there is no new stub.
@@ -188,6 +232,8 @@ pub(crate) struct Engine {
     pub(crate) vdso: u64,
     /// The host's /proc is there. Without it no site is rewritten and placement is left to the host.
     pub(crate) has_proc: bool,
+    /// The host never refuses anonymous memory that is not reserved: nobody need wait until it is mapped.
+    pub(crate) maps_freely: bool,
     closed: AtomicBool,
     _code: OwnedFd,
     _ctl_ro: OwnedFd,
@@ -230,6 +276,8 @@ impl Engine {
                 "signal frames of {minimum} bytes are beyond this platform"
             )));
         }
+        // Before the first thread: all inherit it.
+        process::set_slice(SLICE);
         let code_bytes = code::bytes();
         let rw = memory::create(c"umlaut-stub", layout::CODE_LEN, true).map_err(memfd)?;
         std::os::unix::fs::FileExt::write_all_at(
@@ -266,7 +314,7 @@ impl Engine {
         w.write(consts::CAPTURES as u64, &crate::x86_64::captures::table());
 
         let has_proc = std::fs::metadata("/proc/self/schedstat").is_ok();
-        let pages = slots.take().map_err(memfd)?;
+        let pages = slots.take_pages().map_err(memfd)?;
         let end = layout::REGION + layout::REGION_LEN;
         let (vdso, gone) = match vdso_range() {
             Some((low, high, image)) if low > end => {
@@ -282,6 +330,7 @@ impl Engine {
             gone,
             filter: filter::service(),
             rseq: (0, 0),
+            sched: process::is_ordinary().then(|| process::SchedAttr::with_slice(0)),
         };
         let engine = Arc::new(Engine {
             slots,
@@ -295,6 +344,7 @@ impl Engine {
             frame: OnceLock::new(),
             vdso,
             has_proc,
+            maps_freely: has_proc && facts::maps_freely(),
             closed: AtomicBool::new(false),
             _code: code_ro,
             _ctl_ro: ctl_ro,
@@ -306,7 +356,7 @@ impl Engine {
             .stack_size(256 << 10)
             .spawn(move || keeper.keep(recipe, sender))
             .map_err(|e| StartError::new(format!("no thread for the stubs' keeper: {e}")))?;
-        let first = Stub::new(pages, &engine.doomed, &engine.watchdog);
+        let first = Stub::new(pages, &engine);
         let pid = receiver.recv().unwrap_or(-i64::from(libc::EAGAIN));
         if pid <= 0 {
             let e = Errno::from_ret(pid as u64).unwrap_or(errno::EAGAIN);
@@ -370,6 +420,7 @@ impl Engine {
                     break None;
                 }
                 let wait = Duration::from_millis(20);
+                book.waiting = true;
                 book = self.settled.wait_timeout(book, wait).unwrap_or_else(PoisonError::into_inner).0;
             };
             drop(book);
@@ -401,6 +452,7 @@ impl Engine {
         while !book.closing {
             book.stubs.values().for_each(|s| s.kill());
             let wait = Duration::from_millis(20);
+            book.waiting = true;
             book = self.settled.wait_timeout(book, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -424,7 +476,7 @@ impl Engine {
         if self.is_closed() {
             return Err(errno::EAGAIN);
         }
-        let stub = Stub::new(self.slots.take()?, &self.doomed, &self.watchdog);
+        let stub = Stub::new(self.slots.take_pages()?, self);
         stub.maps_shared.store(parent.stub().maps_shared.load(SeqCst), SeqCst);
         let slot = self.slots.take()?;
         prepare(&slot);
@@ -435,7 +487,7 @@ impl Engine {
         parent.stub().serve_from(self.placement.here());
         stub.cpu.store(parent.stub().cpu.load(Relaxed), Relaxed);
         // What the child does first of all, posted before it is there.
-        service.post(&[Thread::clone_op(0)]);
+        service.prepare(&[Thread::clone_op(0)]);
         lock(&self.book).births += 1;
         let thread = Thread::new(stub.clone(), slot, 0);
         let born = self.deliver(parent, &stub, &mut service, &thread, slot_offset);
@@ -445,8 +497,8 @@ impl Engine {
             lock(&stub.threads).push(thread.clone());
             book.stubs.insert(stub.pid.load(Relaxed) as i32, stub.clone());
         }
+        book.changed(&self.settled);
         drop(book);
-        self.settled.notify_all();
         if self.is_closed() {
             stub.kill();
         }
@@ -477,25 +529,31 @@ impl Engine {
     ) -> core::result::Result<(), Stillborn> {
         let flags = (libc::CLONE_FILES | libc::CLONE_PARENT) as u64;
         let op = Op::any(libc::SYS_clone, [flags, 0, 0, 0, stub.pages.offset(), slot_offset]);
-        let asked = parent.run(&[op]);
-        let limit = match (asked, parent.outcome()) {
-            (Ok(()), Some(Outcome { error: true, .. })) => {
+        if parent.start(&[op]).is_err() {
+            // Nobody asked it, or it died over it: a child that comes nevertheless is not known to anybody.
+            return Err(Stillborn::Unknown);
+        }
+        // The child tells when it is there. Only a parent that could not make it need be listened to.
+        let refused = || match parent.outcome() {
+            Some(Outcome { error: true, .. }) => true,
+            _ => parent.stub().death().is_some(),
+        };
+        let came = service.finish_unless(refused, BIRTH_LIMIT);
+        if came.is_err() {
+            if let Some(Outcome { error: true, .. }) = parent.outcome() {
                 let e = process::from_ret(parent.result(0)).err().unwrap_or(errno::EAGAIN);
                 return Err(Stillborn::None(e));
             }
-            (Ok(()), _) => Duration::from_secs(10),
             // The parent is dead. The child may be there or not.
-            (Err(_), _) => Duration::from_millis(500),
-        };
-        service.finish_within(limit).map_err(|_| Stillborn::Unknown)?;
+            service.finish_within(Duration::from_millis(500)).map_err(|_| Stillborn::Unknown)?;
+        }
         let pid = stub.pages.get32(layout::PAGE as usize + reply::PID);
         if pid == 0 || pid > i32::MAX as u32 {
             return Err(Stillborn::Unknown);
         }
         stub.pid.store(pid, Relaxed);
         let tid = process::from_ret(service.result(0)).map_err(Stillborn::Known)?;
-        asked.map_err(Stillborn::Known)?;
-        thread.set_tid(tid).map_err(Stillborn::Known)?;
+        thread.trust_tid(tid).map_err(Stillborn::Known)?;
         thread.inherit_place();
         Ok(())
     }

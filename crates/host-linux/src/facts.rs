@@ -37,6 +37,19 @@ pub(crate) fn collect(cpus: u32, xstate_size: u32) -> HostFacts {
     }
 }
 
+/// Whether the host maps memory that is not reserved whenever it is asked to (proc_sys_vm(5), getrlimit(2)).
+pub(crate) fn maps_freely() -> bool {
+    let read = |name: &str| std::fs::read_to_string(name).unwrap_or_default();
+    let strict = read("/proc/sys/vm/overcommit_memory").trim() == "2";
+    let limits = read("/proc/self/limits");
+    let unlimited = |what: &str| {
+        limits.lines().any(|l| {
+            l.strip_prefix(what).is_some_and(|rest| rest.split_whitespace().next() == Some("unlimited"))
+        })
+    };
+    !strict && unlimited("Max address space") && unlimited("Max data size")
+}
+
 /// Memory of the host in bytes, or of the control group if that is less.
 fn memory_bytes() -> u64 {
     let info = rustix::system::sysinfo();

@@ -4,7 +4,6 @@
 //! through it. Descriptors opened here are close-on-exec and never block at opening (FIFOs swapped in under us).
 
 use std::{
-    io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
@@ -257,11 +256,11 @@ impl HostFile for LinuxFile {
     }
 
     fn pread(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        retry(|| io::preadv(&self.fd, &mut [IoSliceMut::new(buf)], offset))
+        retry(|| io::pread(&self.fd, &mut *buf, offset))
     }
 
     fn pwrite(&self, offset: u64, buf: &[u8]) -> Result<usize> {
-        retry(|| io::pwritev(&self.fd, &[IoSlice::new(buf)], offset))
+        retry(|| io::pwrite(&self.fd, buf, offset))
     }
 
     fn truncate(&self, size: u64) -> Result<()> {
@@ -318,7 +317,12 @@ impl HostFile for LinuxFile {
             let entry = entry.map_err(host_errno)?;
             *pos = entry.next_entry_cookie();
             let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
+            if name == b"." || name == b".." {
+                // Filesystems that hash names put these anywhere: who goes on after the entry before need not see them.
+                if let Some(before) = out[had..].last_mut() {
+                    before.next = *pos;
+                }
+            } else {
                 let dtype = match entry.file_type() {
                     FileType::Unknown => 0,
                     t => ((t.as_raw_mode() & 0o170_000) >> 12) as u8,

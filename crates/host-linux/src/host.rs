@@ -2,9 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use hal::{Context, Host, HostFacts, HostFile, Limits, Regs, Result, SharedMem, Stream, errno};
+use hal::{
+    Context, FileChange, Host, HostFacts, HostFile, Limits, Regs, Result, SharedMem, Stream, Watch, errno,
+};
 
 use crate::{
+    changes::Changes,
     context::LinuxContext,
     engine::Engine,
     facts,
@@ -40,6 +43,7 @@ pub struct LinuxHost {
     facts: HostFacts,
     signals: Arc<Signals>,
     streams: Arc<Streams>,
+    changes: Changes,
 }
 
 impl LinuxHost {
@@ -51,7 +55,8 @@ impl LinuxHost {
         let signals = Arc::new(Signals::default());
         let streams = Streams::new(signals.clone());
         let facts = facts::collect(limits.cpus, 0);
-        let mut host = LinuxHost { engine, facts, signals, streams };
+        let changes = Changes::new(streams.clone());
+        let mut host = LinuxHost { engine, facts, signals, streams, changes };
         let fpu_len = LinuxContext::probe(&host.engine)?;
         host.facts.xstate_size = fpu_len as u32;
         Ok(Arc::new(host))
@@ -96,6 +101,10 @@ impl Host for LinuxHost {
         process::clock_ns(libc::CLOCK_MONOTONIC)
     }
 
+    fn coarse_ns(&self) -> u64 {
+        process::clock_ns(libc::CLOCK_MONOTONIC_COARSE)
+    }
+
     fn realtime_ns(&self) -> u64 {
         process::clock_ns(libc::CLOCK_REALTIME)
     }
@@ -119,6 +128,14 @@ impl Host for LinuxHost {
 
     fn open_path(&self, path: &[u8], flags: u32) -> Result<Arc<dyn HostFile>> {
         LinuxFile::open_path(path, flags)
+    }
+
+    fn watch_file(
+        &self,
+        file: &dyn HostFile,
+        tell: Box<dyn Fn(&FileChange) + Send + Sync>,
+    ) -> Result<Box<dyn Watch>> {
+        self.changes.watch(file, Arc::from(tell))
     }
 
     fn stream(&self, fd: i32) -> Result<Arc<dyn Stream>> {

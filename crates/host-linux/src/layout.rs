@@ -171,6 +171,8 @@ pub(crate) mod request {
     pub(crate) const SEQ: usize = 0x00;
     pub(crate) const SPIN: usize = 0x04;
     pub(crate) const COUNT: usize = 0x08;
+    /// Address of the state word of a thread that the service thread lets go on when the batch is done, or 0.
+    pub(crate) const CHAIN: usize = 0x10;
     /// Where in the control memory the stub finds [`DONE`] of this page.
     pub(crate) const FENCE: usize = 0x18;
     /// Four words, of which one gets the sequence number when a batch is done, by `pwrite64`: the fence. The stub maps

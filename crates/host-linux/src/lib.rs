@@ -6,6 +6,7 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("guest code runs on x86-64 Linux hosts only");
 
+mod changes;
 pub mod check;
 pub mod confine;
 mod context;

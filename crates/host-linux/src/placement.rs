@@ -306,6 +306,11 @@ impl Placement {
         }
     }
 
+    /// The processors of the machine; none if the host places tasks.
+    pub(crate) fn cpus(&self) -> &[usize] {
+        &self.cpus
+    }
+
     /// Where the calling kernel thread runs; `None` if that is open.
     pub(crate) fn here(&self) -> Option<usize> {
         let here = HERE.get();

@@ -1,4 +1,8 @@
 //! Orders to a stub's service thread: batches of system calls that it makes on the stub's memory.
+//!
+//! A batch is waited for ([`Service::run`]), or left alone ([`Service::start`]), or handed over together with a stopped
+//! guest thread, which goes on when it is done ([`Service::chain`]): no processor changes address spaces twice then. What
+//! need not be done before guest code goes on is collected first ([`Service::defer`]).
 
 use std::{
     sync::{Arc, atomic::Ordering::*},
@@ -37,6 +41,8 @@ impl Op {
 /// How long to sleep before looking again whether the stub is alive: guest code can swallow wake-ups.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// The same where something else is to be looked at.
+const SOON: Duration = Duration::from_millis(5);
 /// How long a stub may go on whose reply is there and whose fence is not: only hostile code makes that happen.
 const FORGED_LIMIT: Duration = Duration::from_secs(1);
 /// How long the end of a killed stub is waited for.
@@ -55,6 +61,12 @@ pub(crate) struct Outcome {
 pub(crate) struct Service {
     stub: Arc<Stub>,
     seq: u32,
+    /// The last batch was not waited for.
+    open: bool,
+    /// To be done before guest code goes on.
+    deferred: Vec<Op>,
+    /// Where the results of the last [`Service::run`] begin.
+    first: usize,
 }
 
 impl Service {
@@ -62,16 +74,26 @@ impl Service {
         let page = &stub.pages;
         page.set64(request::FENCE, page.offset() + request::DONE as u64);
         (0..4).for_each(|i| page.set32(request::DONE + i * request::DONE_STEP, 0));
-        Service { stub, seq: 0 }
+        Service { stub, seq: 0, open: false, deferred: Vec::new(), first: 0 }
     }
 
     pub(crate) fn stub(&self) -> &Arc<Stub> {
         &self.stub
     }
 
+    /// Writes a batch down for a service thread that is not there yet. The one before must have been finished.
+    pub(crate) fn prepare(&mut self, ops: &[Op]) {
+        self.write(ops, 0);
+    }
+
     /// Hands a batch over without waiting. The one before must have been finished.
-    pub(crate) fn post(&mut self, ops: &[Op]) {
-        debug_assert!(ops.len() <= request::OPS_MAX);
+    fn post(&mut self, ops: &[Op], chain: u64) {
+        self.write(ops, chain);
+        futex::wake_all(self.stub.pages.u32(request::SEQ), futex::ANY);
+    }
+
+    fn write(&mut self, ops: &[Op], chain: u64) {
+        debug_assert!(ops.len() <= request::OPS_MAX && !self.open);
         let page = &self.stub.pages;
         for (i, op) in ops.iter().enumerate().take(request::OPS_MAX) {
             let at = request::OPS + i * request::OP_LEN;
@@ -83,23 +105,82 @@ impl Service {
             page.set64(at + request::OP_EXPECT, op.expect);
         }
         page.set32(request::COUNT, ops.len() as u32);
+        page.set64(request::CHAIN, chain);
         if self.seq >= 0x3fff_ffff {
             self.seq = 0;
             (0..4).for_each(|i| page.set32(request::DONE + i * request::DONE_STEP, 0));
         }
         self.seq += 1;
         page.u32(request::SEQ).store(self.seq, SeqCst);
-        futex::wake_all(page.u32(request::SEQ), futex::ANY);
+    }
+
+    /// Waits for a batch that nobody waited for. If it failed, the stub is not what the kernel takes it for: ESRCH.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        if !core::mem::take(&mut self.open) {
+            return Ok(());
+        }
+        self.finish()?;
+        if self.outcome().is_none_or(|o| o.stopped) {
+            self.stub.kill();
+            return Err(errno::ESRCH);
+        }
+        Ok(())
+    }
+
+    /// Hands a batch over whose results nobody wants and that cannot fail.
+    pub(crate) fn start(&mut self, ops: &[Op]) -> Result<()> {
+        if self.has_deferred() {
+            return self.run(ops);
+        }
+        self.settle()?;
+        self.post(ops, 0);
+        self.open = true;
+        Ok(())
+    }
+
+    /// Leaves changes that cannot fail for the next batch, or for [`Service::chain`].
+    pub(crate) fn defer(&mut self, ops: &[Op]) -> Result<()> {
+        if self.deferred.len() + ops.len() > request::OPS_MAX / 2 {
+            self.run(&[])?;
+        }
+        if ops.len() > request::OPS_MAX / 2 {
+            return self.run(ops);
+        }
+        self.deferred.extend_from_slice(ops);
+        Ok(())
+    }
+
+    /// Whether changes were deferred and not handed over.
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Hands over what was deferred, and a stopped thread by the address of its state word. The batch's number.
+    pub(crate) fn chain(&mut self, state: u64) -> Result<u32> {
+        self.settle()?;
+        let ops = core::mem::take(&mut self.deferred);
+        self.post(&ops, state);
+        self.open = true;
+        // Its room is used again.
+        self.deferred = ops;
+        self.deferred.clear();
+        Ok(self.seq)
     }
 
     /// Waits until the posted batch is done. ESRCH if the stub dies first.
     pub(crate) fn finish(&mut self) -> Result<()> {
-        self.await_reply(None)
+        self.await_reply(None, LOOK, || false)
     }
 
     /// As [`Service::finish`], giving up with ETIMEDOUT.
     pub(crate) fn finish_within(&mut self, limit: Duration) -> Result<()> {
-        self.await_reply(Some(Instant::now() + limit))
+        self.await_reply(Some(Instant::now() + limit), LOOK, || false)
+    }
+
+    /// As [`Service::finish_within`], giving up with ECANCELED some milliseconds after there is nothing to be expected any
+    /// more.
+    pub(crate) fn finish_unless(&mut self, hopeless: impl Fn() -> bool, limit: Duration) -> Result<()> {
+        self.await_reply(Some(Instant::now() + limit), SOON, hopeless)
     }
 
     /// How the posted batch ended, if it has.
@@ -112,7 +193,12 @@ impl Service {
 
     /// Sleeps on the reply word, which guest code can write, and believes the fence alone. A page must not be filled
     /// with the next batch, nor memory given away, before this one has certainly been done.
-    fn await_reply(&mut self, deadline: Option<Instant>) -> Result<()> {
+    fn await_reply(
+        &mut self,
+        deadline: Option<Instant>,
+        look: Duration,
+        hopeless: impl Fn() -> bool,
+    ) -> Result<()> {
         let page = &self.stub.pages;
         let word = page.u32(PAGE as usize + reply::SEQ);
         let mut forged = None;
@@ -123,6 +209,9 @@ impl Service {
             }
             if self.stub.death().is_some() {
                 return Err(errno::ESRCH);
+            }
+            if hopeless() {
+                return Err(errno::ECANCELED);
             }
             if deadline.is_some_and(|d| Instant::now() > d) {
                 return Err(errno::ETIMEDOUT);
@@ -139,7 +228,7 @@ impl Service {
             }
             let sleeping = found | reply::SLEEPS;
             if found == sleeping || word.compare_exchange(found, sleeping, SeqCst, SeqCst).is_ok() {
-                futex::wait(word, sleeping, futex::ANY, Some(LOOK));
+                futex::wait(word, sleeping, futex::ANY, Some(look));
                 // Again, in case somebody took the first.
                 if word.load(SeqCst) == sleeping {
                     futex::wake_all(page.u32(request::SEQ), futex::ANY);
@@ -149,18 +238,41 @@ impl Service {
     }
 
     /// Runs a batch of any length in order, stopping at the first operation that does not return what it should; its
-    /// error comes back. ESRCH if the stub is dead.
+    /// error comes back. What was deferred is done before. ESRCH if the stub is dead.
     pub(crate) fn run(&mut self, ops: &[Op]) -> Result<()> {
+        self.settle()?;
+        self.first = 0;
+        let mut deferred = core::mem::take(&mut self.deferred);
+        if deferred.is_empty() {
+            return self.run_all(ops, 0);
+        }
+        let before = deferred.len();
+        if before + ops.len() > request::OPS_MAX {
+            self.run_all(&deferred, before)?;
+            return self.run_all(ops, 0);
+        }
+        deferred.extend_from_slice(ops);
+        self.first = before;
+        self.run_all(&deferred, before)
+    }
+
+    /// Runs operations of which the first `sure` cannot fail.
+    fn run_all(&mut self, ops: &[Op], sure: usize) -> Result<()> {
         let mut chunks = ops.chunks(request::OPS_MAX);
         // An empty batch is a question whether anybody is there.
         let mut next = Some(chunks.next().unwrap_or(&[]));
         while let Some(chunk) = next {
-            self.post(chunk);
+            self.post(chunk, 0);
             self.finish()?;
             if self.outcome().is_none_or(|o| o.stopped) {
                 let done =
                     self.stub.pages.get64(PAGE as usize + reply::DONE).wrapping_sub(request::OPS as u64);
-                process::from_ret(self.result((done / request::OP_LEN as u64) as usize))?;
+                let done = (done / request::OP_LEN as u64) as usize;
+                if done < sure {
+                    self.stub.kill();
+                    return Err(errno::ESRCH);
+                }
+                process::from_ret(self.reply(done))?;
                 // Not an error number, though there was one: somebody forged it.
                 return Err(errno::ENOMEM);
             }
@@ -169,8 +281,12 @@ impl Service {
         Ok(())
     }
 
-    /// Result of an operation of the last batch. Guest code may have forged it.
+    /// Result of an operation of the last [`Service::run`]. Guest code may have forged it.
     pub(crate) fn result(&self, index: usize) -> u64 {
+        self.reply(self.first + index)
+    }
+
+    fn reply(&self, index: usize) -> u64 {
         let index = index.min(request::OPS_MAX - 1);
         self.stub.pages.get64(PAGE as usize + reply::RESULTS + index * 8)
     }

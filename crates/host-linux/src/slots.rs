@@ -8,7 +8,7 @@ use std::{
 use hal::{Result, errno};
 
 use crate::{
-    layout::{FRAME_LOWEST, PAGE, SLOT_LEN},
+    layout::{PAGE, SLOT_LEN},
     sys::memory::{self, Window},
 };
 
@@ -58,7 +58,20 @@ impl Slots {
             }
             None => return Err(errno::EAGAIN),
         };
-        Ok(Slot { slots: self.clone(), base: u64::from(index) * SLOT_LEN })
+        Ok(Slot { slots: self.clone(), base: u64::from(index) * SLOT_LEN, used: SLOT_LEN })
+    }
+
+    /// Takes a slot of which nobody maps more than the first two pages.
+    pub(crate) fn take_pages(self: &Arc<Self>) -> Result<Slot> {
+        let mut slot = self.take()?;
+        slot.used = 2 * PAGE;
+        Ok(slot)
+    }
+
+    /// Whether memory stands behind a range.
+    fn holds(&self, from: u64, to: u64) -> bool {
+        // Nobody uses the descriptor's own position.
+        rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::Data(from)).is_ok_and(|at| at < to)
     }
 
     /// Slots in use.
@@ -73,6 +86,8 @@ impl Slots {
 pub(crate) struct Slot {
     slots: Arc<Slots>,
     base: u64,
+    /// Bytes that somebody may map.
+    used: u64,
 }
 
 impl Slot {
@@ -139,11 +154,15 @@ impl Drop for Slot {
         // The next owner is another guest process: nothing of this one's may remain where the stub or the host wrote.
         if warm || memory::punch(&self.slots.fd, self.base, SLOT_LEN).is_err() {
             drop(free);
+            let (low, high) = (self.base + 2 * PAGE, self.base + SLOT_LEN - 2 * PAGE);
             self.slots.window.zero(self.base, 2 * PAGE as usize);
-            let frames = self.base + FRAME_LOWEST as u64;
-            let _ = memory::punch(&self.slots.fd, frames, SLOT_LEN - FRAME_LOWEST as u64 - 2 * PAGE);
-            self.slots.window.zero(self.base + SLOT_LEN - 2 * PAGE, 2 * PAGE as usize);
-            let _ = memory::punch(&self.slots.fd, self.base + 2 * PAGE, FRAME_LOWEST as u64 - 2 * PAGE);
+            if self.used > 2 * PAGE {
+                self.slots.window.zero(high, 2 * PAGE as usize);
+                // Asking is cheaper than punching, and mostly there is nothing.
+                if self.slots.holds(low, high) && memory::punch(&self.slots.fd, low, high - low).is_err() {
+                    self.slots.window.zero(low, (high - low) as usize);
+                }
+            }
             free = self.slots.free.lock().unwrap_or_else(PoisonError::into_inner);
         }
         free.list.push((self.base / SLOT_LEN) as u32);

@@ -24,6 +24,8 @@ use crate::{
 
 /// Parked threads that a space keeps for its next ones.
 const PARKED_MAX: usize = 16;
+/// Threads of a space whose times stay open to be read: those with the first slots, which are used again first.
+const KEPT_TIMES: u32 = 8;
 /// Copies up to this size go through a buffer of the kernel process.
 const BOUNCE: usize = 64 << 10;
 
@@ -38,6 +40,8 @@ pub(crate) struct LinuxSpace {
     threads: AtomicU32,
     /// More than one guest thread has lived here.
     threaded: AtomicBool,
+    /// Changes were deferred, or handed over by one of several threads, and may not be done yet.
+    lazy: AtomicBool,
 }
 
 /// Threads and slots without a user.
@@ -66,6 +70,7 @@ impl LinuxSpace {
             patches: Mutex::new(patches),
             threads: AtomicU32::new(1),
             threaded: AtomicBool::new(false),
+            lazy: AtomicBool::new(false),
         })
     }
 
@@ -79,6 +84,48 @@ impl LinuxSpace {
     /// Whether only one thread can be running guest code here.
     pub(crate) fn is_single(&self) -> bool {
         self.threads.load(SeqCst) <= 1
+    }
+
+    /// Leaves changes that cannot fail until a guest thread goes on.
+    fn defer(&self, ops: &[Op]) -> Result<()> {
+        let mut service = lock(&self.service);
+        service.defer(ops)?;
+        self.lazy.store(true, SeqCst);
+        Ok(())
+    }
+
+    /// Does what was deferred: somebody is going to look at the memory.
+    fn catch_up(&self) {
+        if self.lazy.load(SeqCst) {
+            let mut service = self.serve();
+            if service.has_deferred() {
+                // A failure has killed the stub.
+                let _ = service.run(&[]);
+            }
+        }
+    }
+
+    /// Before a stopped thread goes on: does what was deferred. True if the service thread will let the thread go on
+    /// itself.
+    pub(crate) fn hand_over(&self, thread: &Thread) -> bool {
+        if !self.lazy.load(SeqCst) {
+            return false;
+        }
+        let mut service = self.serve();
+        if !service.has_deferred() || thread.seat.is_out() {
+            // A thread that is out is quicker let go from here. A failure has killed the stub.
+            let _ = if service.has_deferred() { service.run(&[]) } else { service.settle() };
+            self.lazy.store(false, SeqCst);
+            return false;
+        }
+        thread.hand_over();
+        // What another thread of the space relies on is not done yet.
+        self.lazy.store(!self.is_single(), SeqCst);
+        // If the stub is dead, the wait for the thread ends by that.
+        thread.set_batch(service.chain(thread.state_addr()).unwrap_or(0));
+        drop(service);
+        thread.handed_over();
+        true
     }
 
     /// The stub's own memory as a file is: writes that the guest may not make.
@@ -103,7 +150,7 @@ impl LinuxSpace {
         if let Some(thread) = spare.parked.pop() {
             prepare(&thread.slot, thread.index);
             thread.take_kick();
-            thread.set_spent(self.host_time(thread.tid()));
+            thread.start_over();
             return Ok(thread);
         }
         // A slot is free again when its thread has certainly left it.
@@ -177,15 +224,13 @@ impl LinuxSpace {
         }
     }
 
-    /// Processor time that a host thread of the stub has had, in nanoseconds (proc_pid_schedstat(5)).
-    pub(crate) fn host_time(&self, tid: i32) -> u64 {
+    /// Processor time that the host thread of a guest thread has had, in nanoseconds.
+    pub(crate) fn host_time(&self, thread: &Thread) -> u64 {
         if !self.threaded.load(Relaxed) {
             // The whole stub worked for this thread; its clock is much cheaper to read.
             return self.stub.with_pid(process::process_time_ns).unwrap_or(0);
         }
-        let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat"));
-        let text = self.stub.with_pid(read).and_then(|t| t.ok()).unwrap_or_default();
-        text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
+        thread.time_ns(thread.index < KEPT_TIMES)
     }
 
     fn op(&self, m: &MapOp, out: &mut Vec<Op>) -> Result<()> {
@@ -317,6 +362,24 @@ impl Space for LinuxSpace {
         bad
     }
 
+    fn apply_lazy(&self, ops: &[MapOp]) -> Result<()> {
+        // What is mapped must still be there then, and nobody else may get what is unmapped before it is.
+        let own = |m: &MapOp| match m {
+            MapOp::Map { backing, prot, .. } => matches!(backing, Backing::Anon) && !prot.exec,
+            MapOp::Protect { prot, .. } => !prot.exec,
+            MapOp::Unmap { .. } => true,
+            MapOp::Advise { advice, .. } => *advice == libc::MADV_DONTNEED as u32,
+            MapOp::Remap { .. } => false,
+        };
+        if !self.engine.maps_freely || !ops.iter().all(own) {
+            return self.apply(ops);
+        }
+        let mut out = Vec::with_capacity(ops.len() + 1);
+        ops.iter().try_for_each(|m| self.op(m, &mut out))?;
+        self.release_sites(ops);
+        self.defer(&out)
+    }
+
     fn is_reusable(&self) -> bool {
         // A thread that is taken to be stopped may wait in stub code, by a state word or a frame that its guest code
         // made up, and would go on in the next program.
@@ -326,7 +389,13 @@ impl Space for LinuxSpace {
     fn clear(&self) -> Result<()> {
         let mut ops = vec![Op::expecting(libc::SYS_munmap, [0, REGION, 0, 0, 0, 0], 0)];
         ops.extend(self.forget_sites());
-        self.serve().run(&ops)
+        if self.engine.maps_freely && !self.stub.maps_shared.load(SeqCst) {
+            // Nothing of it can be given to anybody else: the next program's mappings may go with it.
+            return self.defer(&ops);
+        }
+        self.serve().run(&ops)?;
+        self.stub.maps_shared.store(false, SeqCst);
+        Ok(())
     }
 
     fn range(&self) -> (u64, u64) {
@@ -338,18 +407,21 @@ impl Space for LinuxSpace {
     }
 
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        self.catch_up();
         let len = Self::clip(addr, buf.len());
         let copy = |pid| process::vm_read(pid, addr, &mut buf[..len]).unwrap_or(0);
         self.stub.with_pid(copy).unwrap_or(0)
     }
 
     fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        self.catch_up();
         let len = Self::clip(addr, buf.len());
         let copy = |pid| process::vm_write(pid, addr, &buf[..len]).unwrap_or(0);
         self.stub.with_pid(copy).unwrap_or(0)
     }
 
     fn read_forced(&self, addr: u64, buf: &mut [u8]) -> usize {
+        self.catch_up();
         if !self.engine.has_proc {
             return self.read(addr, buf);
         }
@@ -366,6 +438,7 @@ impl Space for LinuxSpace {
     }
 
     fn write_forced(&self, addr: u64, buf: &[u8]) -> usize {
+        self.catch_up();
         if !self.engine.has_proc {
             return self.write(addr, buf);
         }
@@ -382,11 +455,13 @@ impl Space for LinuxSpace {
     }
 
     fn read_to_shared(&self, addr: u64, offset: u64, len: usize) -> usize {
+        self.catch_up();
         let piece = self.engine.guest_mem.window().iovec(offset, Self::clip(addr, len));
         self.stub.with_pid(|pid| process::vm_read_into(pid, addr, piece).unwrap_or(0)).unwrap_or(0)
     }
 
     fn write_from_shared(&self, addr: u64, offset: u64, len: usize) -> usize {
+        self.catch_up();
         let piece = self.engine.guest_mem.window().iovec(offset, Self::clip(addr, len));
         self.stub.with_pid(|pid| process::vm_write_from(pid, addr, piece).unwrap_or(0)).unwrap_or(0)
     }
@@ -419,6 +494,12 @@ impl Space for LinuxSpace {
         let op = libc::FUTEX_WAKE | private(shared);
         let args = [addr, op as u64, u64::from(count.min(i32::MAX as u32)), 0, 0, 0];
         self.call(libc::SYS_futex, args).map(|n| n as u32)
+    }
+
+    fn futex_wake_later(&self, addr: u64) -> Result<()> {
+        Self::check_word(addr)?;
+        let args = [addr, libc::FUTEX_WAKE as u64, 1, 0, 0, 0];
+        self.serve().start(&[Op::any(libc::SYS_futex, args)])
     }
 
     fn futex_requeue(
@@ -461,6 +542,7 @@ impl Space for LinuxSpace {
     }
 
     fn resident_bytes(&self) -> (u64, u64) {
+        self.catch_up();
         let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/statm"));
         let Some(Ok(line)) = self.stub.with_pid(read) else { return (0, 0) };
         let mut pages = line.split(' ').skip(1).map(|w| w.parse::<u64>().unwrap_or(0));

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use hal::{HostStat, Interest, Ready, Result, Stream, Watch, WinSize, errno};
+use hal::{HostFile, HostStat, Interest, Ready, Result, Stream, Watch, WinSize, errno};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     fs::{self, FileType, Mode, OFlags},
@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use crate::{
-    file::{host_errno, retry, stat_fd},
+    file::{LinuxFile, host_errno, retry, stat_fd},
     poller::Poller,
     signals::Signals,
     sys::{file::fcntl_dup, tty},
@@ -73,6 +73,15 @@ impl Streams {
         tty::make_raw_for_good(master.as_raw_fd())?;
         retry(|| fs::fcntl_setfl(&master, OFlags::NONBLOCK))?;
         Ok((Arc::new(LinuxStream::new(self.clone(), master)?), path))
+    }
+
+    /// Calls `wake` whenever there is something new to read from a descriptor of the host's own.
+    pub(crate) fn watch_readable(
+        &self,
+        fd: BorrowedFd<'_>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Box<dyn Watch>> {
+        self.poller()?.watch(fd, Interest { read: true, write: false }, wake)
     }
 
     fn poller(&self) -> Result<&Poller> {
@@ -248,6 +257,11 @@ impl Stream for LinuxStream {
 
     fn stat(&self) -> Result<HostStat> {
         stat_fd(self.fd.as_fd())
+    }
+
+    fn as_file(&self) -> Option<Arc<dyn HostFile>> {
+        let fd = (self.kind == Kind::Regular).then(|| self.fd.try_clone().ok())??;
+        Some(Arc::new(LinuxFile::from_fd(fd)))
     }
 
     fn pread(&self, buf: &mut [u8], offset: u64) -> Result<usize> {

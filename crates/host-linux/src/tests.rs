@@ -3,6 +3,7 @@
 mod asm;
 mod basics;
 mod copies;
+mod later;
 mod patched;
 
 use std::sync::Arc;

@@ -1,9 +1,11 @@
 //! A guest thread as its kernel thread and its interrupters share it.
 
 use std::{
+    fs::File,
+    os::unix::fs::FileExt,
     sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::*},
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::*},
     },
     time::Duration,
 };
@@ -11,8 +13,8 @@ use std::{
 use hal::{Result, errno};
 
 use crate::{
-    engine::Stub,
-    layout::{SLOT_LEN, SLOTS, ctl, flag, state},
+    engine::{Stub, lock},
+    layout::{SLOT_LEN, SLOTS, ctl, flag, request, state},
     placement::{Placement, Seat},
     service::Op,
     slots::Slot,
@@ -30,8 +32,12 @@ pub(crate) struct Thread {
     /// Which of the stub's slots it has.
     pub(crate) index: u32,
     tid: AtomicI32,
-    /// Processor time of earlier users.
+    /// Processor time of earlier users, and as it was last seen.
     spent: AtomicU64,
+    seen: AtomicU64,
+    /// Where the host tells it, once the thread is used again and again: opening it costs more than all else that such a
+    /// thread needs.
+    schedstat: Mutex<Option<File>>,
     /// A kick was posted and not delivered yet.
     pending: AtomicBool,
     /// The host thread ended by itself, which only hostile code makes it do.
@@ -40,6 +46,8 @@ pub(crate) struct Thread {
     pub(crate) seat: Seat,
     /// The watchdog has it.
     watched: AtomicBool,
+    /// The batch that it was handed over with last.
+    batch: AtomicU32,
     me: Weak<Thread>,
 }
 
@@ -51,10 +59,13 @@ impl Thread {
             index,
             tid: AtomicI32::new(0),
             spent: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+            schedstat: Mutex::default(),
             pending: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             seat: Seat::new(),
             watched: AtomicBool::new(false),
+            batch: AtomicU32::new(0),
             me: me.clone(),
         })
     }
@@ -108,10 +119,19 @@ impl Thread {
         Ok(())
     }
 
+    /// Notes its number as a new stub told it in which no guest code has run.
+    pub(crate) fn trust_tid(&self, tid: u64) -> Result<()> {
+        let tid = i32::try_from(tid).map_err(|_| errno::ESRCH)?;
+        self.tid.store(tid, Relaxed);
+        Ok(())
+    }
+
     /// The state of a thread that is about to be started: it waits to be resumed.
     pub(crate) fn be_born(&self) {
         self.pending.store(false, SeqCst);
         self.spent.store(0, Relaxed);
+        self.seen.store(0, Relaxed);
+        *lock(&self.schedstat) = None;
         self.seat.clear();
         self.gone.store(false, SeqCst);
         self.state().store(state::KERNEL, SeqCst);
@@ -121,6 +141,7 @@ impl Thread {
     pub(crate) fn end(&self) {
         self.slot.set32(ctl::FLAGS, flag::EXIT);
         self.pending.store(false, SeqCst);
+        self.close_times();
         self.resume();
         self.slot.shrink();
     }
@@ -130,12 +151,35 @@ impl Thread {
         total.saturating_sub(self.spent.load(Relaxed))
     }
 
-    /// What its host thread had had when its present user got it.
-    pub(crate) fn set_spent(&self, ns: u64) {
-        self.spent.store(ns, Relaxed);
+    /// Begins to count for a new user: from the time that was seen last, when the old one ended.
+    pub(crate) fn start_over(&self) {
+        self.spent.store(self.seen.load(Relaxed), Relaxed);
     }
 
-    fn state(&self) -> &std::sync::atomic::AtomicU32 {
+    /// Processor time that its host thread has had, in nanoseconds (proc_pid_schedstat(5)). The file stays open if `keep`.
+    pub(crate) fn time_ns(&self, keep: bool) -> u64 {
+        let mut file = lock(&self.schedstat);
+        if file.is_none() {
+            let open = |pid| File::open(format!("/proc/{pid}/task/{}/schedstat", self.tid()));
+            *file = self.stub.with_pid(open).and_then(|f| f.ok());
+        }
+        let mut text = [0; 64];
+        let n = file.as_ref().and_then(|f| f.read_at(&mut text, 0).ok()).unwrap_or(0);
+        if !keep {
+            *file = None;
+        }
+        let digits = text[..n].split(|b| *b == b' ').next().unwrap_or_default();
+        let ns = std::str::from_utf8(digits).ok().and_then(|t| t.parse().ok()).unwrap_or(0);
+        self.seen.store(ns, Relaxed);
+        ns
+    }
+
+    /// Forgets the file of its times.
+    pub(crate) fn close_times(&self) {
+        *lock(&self.schedstat) = None;
+    }
+
+    fn state(&self) -> &AtomicU32 {
         self.slot.u32(ctl::STATE)
     }
 
@@ -146,6 +190,36 @@ impl Thread {
             futex::wake_all(self.state(), STUB_BITS);
         }
         // A kick that found the thread stopped left it to us.
+        if self.pending.load(SeqCst) {
+            self.interrupt();
+        }
+    }
+
+    /// Address in the stub of its state word.
+    pub(crate) fn state_addr(&self) -> u64 {
+        self.addr() + ctl::STATE as u64
+    }
+
+    /// Hands the stopped thread on to the service thread, which lets it go on.
+    pub(crate) fn hand_over(&self) {
+        self.state().fetch_or(state::SERVICE, SeqCst);
+    }
+
+    /// Notes the batch after which it goes on.
+    pub(crate) fn set_batch(&self, batch: u32) {
+        self.batch.store(batch, Relaxed);
+    }
+
+    /// Whether the service thread still works for it. Neither word is the guest's.
+    pub(crate) fn is_served(&self) -> bool {
+        let (batch, page) = (self.batch.load(Relaxed), &self.stub.pages);
+        let done = |i: usize| page.get32(request::DONE + i * request::DONE_STEP) == batch;
+        batch != 0 && page.get32(request::SEQ) == batch && !(0..4).any(done)
+    }
+
+    /// To be called once a thread that was handed over will go on.
+    pub(crate) fn handed_over(&self) {
+        // As in `resume`: the signal waits for the end of the handler, or leaves its mark in the patched path.
         if self.pending.load(SeqCst) {
             self.interrupt();
         }

@@ -94,6 +94,11 @@ impl Suspect {
         if !thread.ignores_kick() {
             return false;
         }
+        if thread.is_served() {
+            // Its memory is being changed, for as long as that takes the host.
+            (self.looks, self.asleep, self.since) = (0, 0, Instant::now());
+            return true;
+        }
         self.looks += 1;
         self.asleep += u32::from(thread.sleeps());
         let worked = process_time(thread).saturating_sub(self.cpu) >= ENOUGH;

@@ -156,8 +156,8 @@ pub fn clear_tid(cx: &mut TaskCx) {
     let addr = cx.task.clear_child_tid.swap(0, Ordering::Relaxed);
     if addr != 0 && cx.write_u32(addr, 0).is_ok() {
         cx.ctx.flush();
-        let _ = cx.mm.space.futex_wake(addr, 1, true);
-        let _ = cx.mm.space.futex_wake(addr, 1, false);
+        // As Linux does: who waits with a private key is not woken.
+        let _ = cx.mm.space.futex_wake_later(addr);
     }
 }
 

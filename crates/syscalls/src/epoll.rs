@@ -26,8 +26,6 @@ pub(crate) const ROWS: &[Row] = &[
 
 /// Most events one call may ask for (epoll_wait(2): EINVAL beyond).
 const MAX_EVENTS: i32 = i32::MAX / 12;
-/// Most events one call answers at once.
-const BATCH: usize = 4096;
 
 fn epoll_create(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if a.i32(0) <= 0 {
@@ -94,7 +92,7 @@ fn wait(cx: &mut TaskCx, a: Args, timeout: Option<u64>) -> Result<u64> {
         return Err(EINVAL);
     }
     let file = cx.files.get_io(a.i32(0))?;
-    let ready = Epoll::of(&file)?.wait(cx, (max as usize).min(BATCH), timeout)?;
+    let ready = Epoll::of(&file)?.wait(cx, max as usize, timeout)?;
     let mut raw = Vec::with_capacity(ready.len() * 12);
     for r in &ready {
         raw.extend_from_slice(&EpollEvent { events: r.events, data: r.data }.encode());

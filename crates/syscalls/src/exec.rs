@@ -21,9 +21,7 @@ pub(crate) const ROWS: &[Row] =
 fn run(cx: &mut TaskCx, dirfd: i32, path: u64, argv: u64, envp: u64, at_flags: u32) -> Result<u64> {
     let path = cx.read_path(path)?;
     let limit = exec::limit(&cx.task);
-    let mut used = path.len() as u64 + 1;
-    let args = exec::read_strings(cx, argv, &mut used, limit)?;
-    let env = exec::read_strings(cx, envp, &mut used, limit)?;
+    let [args, env] = exec::read_strings(cx, [argv, envp], path.len() as u64 + 1, limit)?;
     exec::exec(cx, ExecRequest { dirfd, path: &path, at_flags, args, env })?;
     Ok(0)
 }

@@ -6,13 +6,13 @@ use abi::{
     FileType, Flock, OpenFlags,
     errno::{EBADF, EBUSY, EINVAL, ENOTTY, EOVERFLOW, EPERM, ESPIPE, ESRCH},
     fs::{
-        F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_SEALS, F_GETFD, F_GETFL, F_GETLEASE,
-        F_GETLK, F_GETOWN, F_GETOWN_EX, F_GETPIPE_SZ, F_GETSIG, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW,
-        F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, F_RDLCK, F_SEAL_EXEC, F_SEAL_FUTURE_WRITE, F_SEAL_GROW,
-        F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, F_SETFD, F_SETFL, F_SETLEASE, F_SETLK, F_SETLKW, F_SETOWN,
-        F_SETOWN_EX, F_SETPIPE_SZ, F_SETSIG, F_UNLCK, F_WRLCK, FD_CLOEXEC, LOCK_EX, LOCK_NB, LOCK_SH,
-        LOCK_UN, POSIX_FADV_NOREUSE, POSIX_FADV_NORMAL, SEEK_CUR, SEEK_END, SEEK_SET,
-        SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE,
+        DN_MULTISHOT, F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_SEALS, F_GETFD, F_GETFL,
+        F_GETLEASE, F_GETLK, F_GETOWN, F_GETOWN_EX, F_GETPIPE_SZ, F_GETSIG, F_NOTIFY, F_OFD_GETLK,
+        F_OFD_SETLK, F_OFD_SETLKW, F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, F_RDLCK, F_SEAL_EXEC,
+        F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, F_SETFD, F_SETFL,
+        F_SETLEASE, F_SETLK, F_SETLKW, F_SETOWN, F_SETOWN_EX, F_SETPIPE_SZ, F_SETSIG, F_UNLCK, F_WRLCK,
+        FD_CLOEXEC, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, POSIX_FADV_NOREUSE, POSIX_FADV_NORMAL, SEEK_CUR,
+        SEEK_END, SEEK_SET, SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE,
     },
     ioctl::{FIGETBSZ, FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FIOQSIZE},
     mm::{MFD_ALLOW_SEALING, MFD_CLOEXEC, MFD_EXEC, MFD_HUGETLB, MFD_NOEXEC_SEAL},
@@ -97,6 +97,8 @@ fn fcntl(cx: &mut TaskCx, a: Args) -> Result<u64> {
         F_ADD_SEALS => add_seals(&file, a.u32(2)),
         F_GETLEASE => Ok(F_UNLCK as u64),
         F_SETLEASE => Err(EINVAL),
+        // Nothing can be watched this way (inotify(7) is there for it); taking the watches away is done at once.
+        F_NOTIFY if a.u32(2) & !DN_MULTISHOT == 0 => Ok(0),
         _ => Err(EINVAL),
     }
 }
@@ -205,6 +207,7 @@ fn owner(cx: &mut TaskCx, file: &File, cmd: u32, a: Args) -> Result<u64> {
     match cmd {
         F_SETOWN => {
             file.owner.store(i64::from(a.i32(2)).cast_unsigned(), Ordering::Relaxed);
+            file.ops.set_owner(i64::from(a.i32(2)));
             Ok(0)
         }
         F_GETOWN => Ok(now.cast_unsigned()),
@@ -219,6 +222,7 @@ fn owner(cx: &mut TaskCx, file: &File, cmd: u32, a: Args) -> Result<u64> {
                 return Err(ESRCH);
             }
             file.owner.store(v.cast_unsigned(), Ordering::Relaxed);
+            file.ops.set_owner(v);
             Ok(0)
         }
         F_GETOWN_EX => {

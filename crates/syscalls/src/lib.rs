@@ -16,6 +16,7 @@ mod exec;
 mod exit;
 mod fdops;
 mod futex;
+mod handle;
 mod ids;
 mod inotify;
 mod misc;

@@ -1,8 +1,11 @@
 //! The mount tree: mount, umount2, pivot_root.
 
+use std::sync::Arc;
+
 use abi::{
+    FileType,
     cap::CAP_SYS_ADMIN,
-    errno::{EINVAL, ENODEV, ENOTDIR, EPERM},
+    errno::{EAGAIN, EBUSY, EINVAL, ENODEV, ENOTDIR, EPERM},
     fs::{
         AT_FDCWD, AT_SYMLINK_NOFOLLOW, MNT_DETACH, MNT_EXPIRE, MNT_FORCE, MS_BIND, MS_MGC_MSK, MS_MGC_VAL,
         MS_MOVE, MS_NOATIME, MS_NODIRATIME, MS_PRIVATE, MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT,
@@ -15,6 +18,7 @@ use kernel::{
     task::TaskCx,
     vfs::{
         dentry::Dentry,
+        file::File,
         mount::{MOUNT_FLAGS, Mount},
     },
 };
@@ -23,7 +27,7 @@ use crate::{args::Args, stat::place, table::Row};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_MOUNT, "mount", mount).partial("propagation is always private"),
-    Row::new(nr::SYS_UMOUNT2, "umount2", umount2).partial("no MNT_EXPIRE"),
+    Row::new(nr::SYS_UMOUNT2, "umount2", umount2),
     Row::new(nr::SYS_PIVOT_ROOT, "pivot_root", pivot_root),
 ];
 
@@ -52,6 +56,9 @@ fn mount(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
     flags &= !MS_SILENT;
     let kind = if flags & (MS_REMOUNT | MS_BIND | MS_MOVE | PROPAGATION) == 0 {
+        if a.u64(2) == 0 {
+            return Err(EINVAL);
+        }
         Some(cx.read_cstr(a.u64(2), 4096, EINVAL)?)
     } else {
         None
@@ -61,14 +68,21 @@ fn mount(cx: &mut TaskCx, a: Args) -> Result<u64> {
         return Err(EPERM);
     }
     let ns = cx.fs().mounts.clone();
-    let is_root = std::sync::Arc::ptr_eq(&at.dentry, &at.mount.root);
+    let is_root = Arc::ptr_eq(&at.dentry, &at.mount.root);
     if flags & MS_REMOUNT != 0 {
         if !is_root {
             return Err(EINVAL);
         }
         let data = optional_string(cx, a.u64(4))?;
-        if flags & MS_BIND == 0 && !data.is_empty() {
-            at.mount.fs.remount(&String::from_utf8_lossy(&data))?;
+        let read_only = flags & MS_RDONLY != 0;
+        if read_only && !at.mount.read_only() && written(cx, &at.mount, flags & MS_BIND != 0) {
+            return Err(EBUSY);
+        }
+        if flags & MS_BIND == 0 {
+            if !data.is_empty() {
+                at.mount.fs.remount(&String::from_utf8_lossy(&data))?;
+            }
+            ns.set_fs_read_only(&at.mount, read_only);
         }
         let mut new = flags & MOUNT_FLAGS;
         // Without a word about access times they stay as they are.
@@ -78,6 +92,10 @@ fn mount(cx: &mut TaskCx, a: Args) -> Result<u64> {
         }
         at.mount.set_flags(new);
         return Ok(0);
+    }
+    // Where something comes from may not be left out.
+    if flags & (MS_BIND | MS_MOVE) != 0 && a.u64(0) == 0 {
+        return Err(EINVAL);
     }
     if flags & MS_BIND != 0 {
         let from = place(cx, AT_FDCWD, a.u64(0), 0)?;
@@ -90,6 +108,7 @@ fn mount(cx: &mut TaskCx, a: Args) -> Result<u64> {
         if (flags & PROPAGATION).count_ones() != 1 || flags & !(PROPAGATION | MS_REC) != 0 || !is_root {
             return Err(EINVAL);
         }
+        ns.set_unbindable(&at, flags & MS_REC != 0, flags & MS_UNBINDABLE != 0);
         return Ok(0);
     }
     if flags & MS_MOVE != 0 {
@@ -105,15 +124,36 @@ fn mount(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let fs = fs_type.mount(&machine, &source, &options, flags & MS_RDONLY != 0, Some(cx))?;
     let root = Dentry::new_root(fs.root());
     let shown: &[u8] = if source.is_empty() { b"none" } else { &source };
-    ns.attach(Mount::new(fs, root, shown, kept(flags)), &at)?;
+    let new = Mount::new(fs, root, shown, kept(flags));
+    ns.attach(new.clone(), &at)?;
+    if flags & MS_RDONLY != 0 {
+        ns.set_fs_read_only(&new, true);
+    }
     Ok(0)
+}
+
+/// Whether somebody has a file open for writing through this mount, or through any of its filesystem.
+fn written(cx: &TaskCx, mount: &Arc<Mount>, this_alone: bool) -> bool {
+    let concerns = |m: &Arc<Mount>| {
+        if this_alone { Arc::ptr_eq(m, mount) } else { Arc::ptr_eq(&m.fs, &mount.fs) }
+    };
+    let writes = |f: &File| {
+        f.writable() && concerns(&f.path.mount) && f.path.inode().is_ok_and(|i| i.kind() == FileType::Regular)
+    };
+    cx.machine().tree.tasks().iter().any(|t| t.files().is_some_and(|files| files.any(writes)))
 }
 
 fn umount2(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let flags = a.u32(1);
-    if flags & !(MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) != 0 || flags & MNT_EXPIRE != 0 {
+    let expire = flags & MNT_EXPIRE != 0;
+    if flags & !(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) != 0
+        || expire && flags & (MNT_FORCE | MNT_DETACH) != 0
+    {
         return Err(EINVAL);
     }
+    // Asked before our own walk takes the mark away.
+    let all = if expire { cx.fs().mounts.mounts() } else { Vec::new() };
+    let marked: Vec<Arc<Mount>> = all.into_iter().filter(|m| m.is_expiring()).collect();
     let follow = if flags & UMOUNT_NOFOLLOW != 0 { AT_SYMLINK_NOFOLLOW } else { 0 };
     let at = place(cx, AT_FDCWD, a.u64(0), follow)?;
     if !cx.cred().has(CAP_SYS_ADMIN) {
@@ -121,15 +161,29 @@ fn umount2(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
     // What uses a mount: working directories, roots and open files of all tasks.
     let tasks = cx.machine().tree.tasks();
-    let in_use = |m: &std::sync::Arc<Mount>| {
+    let in_use = |m: &Arc<Mount>| {
         tasks.iter().any(|t| {
             let fs = t.fs();
-            let uses = |p: &kernel::vfs::Path| std::sync::Arc::ptr_eq(&p.mount, m);
+            let uses = |p: &kernel::vfs::Path| Arc::ptr_eq(&p.mount, m);
             uses(&fs.root()) || uses(&fs.cwd()) || t.files().is_some_and(|f| f.any(|file| uses(&file.path)))
         })
     };
     let ns = cx.fs().mounts.clone();
-    ns.detach(&at, flags & MNT_DETACH != 0, in_use)?;
+    if expire && Arc::ptr_eq(&at.dentry, &at.mount.root) && ns.contains(&at.mount) {
+        if in_use(&at.mount) {
+            return Err(EBUSY);
+        }
+        at.mount.mark_expiring();
+        if !marked.iter().any(|m| Arc::ptr_eq(m, &at.mount)) {
+            return Err(EAGAIN);
+        }
+    }
+    let gone = ns.detach(&at, flags & MNT_DETACH != 0, in_use)?;
+    for m in &gone {
+        if !in_use(m) && !ns.mounts().iter().any(|other| Arc::ptr_eq(&other.fs, &m.fs)) {
+            cx.machine().vfs.unmounted(&*m.fs);
+        }
+    }
     Ok(0)
 }
 

@@ -23,8 +23,8 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_WRITEV, "writev", writev),
     Row::new(nr::SYS_PREADV, "preadv", preadv),
     Row::new(nr::SYS_PWRITEV, "pwritev", pwritev),
-    Row::new(nr::SYS_PREADV2, "preadv2", preadv2).partial("RWF_NOWAIT gives EOPNOTSUPP"),
-    Row::new(nr::SYS_PWRITEV2, "pwritev2", pwritev2).partial("RWF_NOWAIT gives EOPNOTSUPP"),
+    Row::new(nr::SYS_PREADV2, "preadv2", preadv2),
+    Row::new(nr::SYS_PWRITEV2, "pwritev2", pwritev2),
     Row::new(nr::SYS_LSEEK, "lseek", lseek),
     Row::new(nr::SYS_SENDFILE, "sendfile", sendfile),
     Row::new(nr::SYS_COPY_FILE_RANGE, "copy_file_range", copy_file_range),
@@ -138,17 +138,26 @@ fn position_or_own(v: i64) -> Result<Option<u64>> {
     if v == -1 { Ok(None) } else { position(v).map(Some) }
 }
 
+/// Runs `f`; with RWF_NOWAIT, EAGAIN where it would wait. Memory of files is at hand, or as near as the host has it.
+fn patiently(cx: &mut TaskCx, flags: u32, f: impl FnOnce(&mut TaskCx) -> Result<u64>) -> Result<u64> {
+    if flags & RWF_NOWAIT == 0 {
+        return f(cx);
+    }
+    let task = cx.task.clone();
+    task.without_waiting(|| f(cx))
+}
+
 fn preadv2(cx: &mut TaskCx, a: Args) -> Result<u64> {
-    if a.u32(5) & !RWF_HIPRI != 0 {
+    if a.u32(5) & !(RWF_HIPRI | RWF_NOWAIT) != 0 {
         return Err(EOPNOTSUPP);
     }
     let pos = position_or_own(a.i64(3))?;
-    read_vector(cx, a, pos)
+    patiently(cx, a.u32(5), |cx| read_vector(cx, a, pos))
 }
 
 fn pwritev2(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let flags = a.u32(5);
-    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND) != 0 || flags & RWF_NOWAIT != 0 {
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOWAIT) != 0 {
         return Err(EOPNOTSUPP);
     }
     let pos = position_or_own(a.i64(3))?;
@@ -161,7 +170,7 @@ fn pwritev2(cx: &mut TaskCx, a: Args) -> Result<u64> {
             rw::seek(&file, 0, abi::fs::SEEK_END)?;
             n
         }
-        pos => write_vector(cx, a, pos, append)?,
+        pos => patiently(cx, flags, |cx| write_vector(cx, a, pos, append))?,
     };
     if flags & (RWF_DSYNC | RWF_SYNC) != 0 {
         let file = cx.files.get_io(a.i32(0))?;
@@ -184,6 +193,9 @@ fn sendfile(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if from.ops.is_stream() {
         // Only files with pages can be sent from; a pipe needs splice(2).
         return Err(if a.u64(2) != 0 { ESPIPE } else { EINVAL });
+    }
+    if to.flags().contains(abi::OpenFlags::APPEND) {
+        return Err(EINVAL);
     }
     let addr = a.u64(2);
     let mut pos = match addr {

@@ -47,6 +47,11 @@ fn target(cx: &TaskCx, pid: i32) -> Result<Arc<Task>> {
     }
 }
 
+/// [`target`] for affinities: a negative number is just nobody's.
+fn bound(cx: &TaskCx, pid: i32) -> Result<Arc<Task>> {
+    if pid < 0 { Err(ESRCH) } else { target(cx, pid) }
+}
+
 /// The caller may change the scheduling of `t` (sched(7)).
 fn owns(cx: &TaskCx, t: &Task) -> bool {
     let (me, it) = (cx.cred(), t.cred());
@@ -160,7 +165,7 @@ fn setaffinity(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let len = a.usize(1).min(128);
     let mut bytes = vec![0; len];
     cx.copy_in(a.u64(2), &mut bytes)?;
-    let t = target(cx, a.i32(0))?;
+    let t = bound(cx, a.i32(0))?;
     if !owns(cx, &t) {
         return Err(EPERM);
     }
@@ -181,7 +186,7 @@ fn getaffinity(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if len < 8 || !len.is_multiple_of(8) {
         return Err(EINVAL);
     }
-    let mask = target(cx, a.i32(0))?.sched.lock().affinity & online(cx);
+    let mask = bound(cx, a.i32(0))?.sched.lock().affinity & online(cx);
     cx.write_u64(a.u64(2), mask)?;
     Ok(8)
 }

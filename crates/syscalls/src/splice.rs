@@ -8,7 +8,7 @@ use abi::{
 use kernel::{
     Result,
     task::{TaskCx, cx::MAX_RW},
-    vfs::{pipe::PipeEnd, rw, splice as ops},
+    vfs::{pipe::PipeEnd, splice as ops},
 };
 
 use crate::{args::Args, table::Row};
@@ -16,8 +16,7 @@ use crate::{args::Args, table::Row};
 pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_SPLICE, "splice", splice),
     Row::new(nr::SYS_TEE, "tee", tee),
-    Row::new(nr::SYS_VMSPLICE, "vmsplice", vmsplice)
-        .partial("pages are copied; SPLICE_F_NONBLOCK follows the pipe"),
+    Row::new(nr::SYS_VMSPLICE, "vmsplice", vmsplice).partial("pages are copied"),
 ];
 
 const FLAGS: u32 = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
@@ -63,7 +62,7 @@ fn tee(cx: &mut TaskCx, a: Args) -> Result<u64> {
 }
 
 fn vmsplice(cx: &mut TaskCx, a: Args) -> Result<u64> {
-    flags(a.u32(3))?;
+    let nonblocking = flags(a.u32(3))?;
     let file = cx.files.get_io(a.i32(0))?;
     if !file.ops.as_any().is::<PipeEnd>() {
         return Err(EBADF);
@@ -71,7 +70,10 @@ fn vmsplice(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let iov = cx.read_iovecs(a.u64(1), a.u64(2))?;
     let task = cx.task.clone();
     let mut io = cx.user_io(&iov);
-    let n =
-        if file.writable() { rw::write(&task, &file, &mut io)? } else { rw::read(&task, &file, &mut io)? };
+    let n = if file.writable() {
+        ops::from_memory(&task, &mut io, &file, nonblocking)?
+    } else {
+        ops::to_memory(&task, &file, &mut io, nonblocking)?
+    };
     Ok(n as u64)
 }

@@ -190,7 +190,7 @@ fn put_statfs(cx: &mut TaskCx, at: &Path, out: u64) -> Result<u64> {
         (MS_RELATIME, ST_RELATIME),
         (MS_NOSYMFOLLOW, ST_NOSYMFOLLOW),
     ];
-    let ms = at.mount.flags();
+    let ms = at.mount.flags() | if at.mount.read_only() { MS_RDONLY } else { 0 };
     let flags = pairs.iter().filter(|p| ms & p.0 != 0).fold(ST_VALID, |all, p| all | p.1);
     let record = Statfs {
         kind: s.magic.cast_signed(),

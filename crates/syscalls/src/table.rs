@@ -95,6 +95,7 @@ pub const FAMILIES: &[(&str, &[Row])] = &[
     ("uname", crate::uname::ROWS),
     ("unshare", crate::unshare::ROWS),
     ("wait", crate::wait::ROWS),
+    ("handle", crate::handle::ROWS),
     ("xattr", crate::xattr::ROWS),
 ];
 

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 
 static int fd;
 
@@ -260,6 +261,32 @@ TEST(overflow)
 		count++;
 	CHECK_EQ(count, most);
 	CHECK(t.mask == IN_Q_OVERFLOW && t.wd == -1);
+	EXPECT_NONE();
+}
+
+TEST(unmounting)
+{
+	if (geteuid() != 0)
+		SKIP("mounts need root");
+	if (unshare(CLONE_NEWNS) == 0)
+		CHECK_OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	begin();
+	CHECK_OK(mkdir("m", 0755));
+	CHECK_OK(mkdir("n", 0755));
+	CHECK_OK(mount("none", "m", "tmpfs", 0, NULL));
+	CHECK_OK(mount("m", "n", NULL, MS_BIND, NULL));
+	put_file("m/f", "", 0600);
+	int file = CHECK_OK(inotify_add_watch(fd, "m/f", IN_DELETE_SELF));
+	int other = CHECK_OK(inotify_add_watch(fd, ".", IN_DELETE));
+	/* Mounted elsewhere too: it is not gone yet. */
+	CHECK_OK(umount2("m", 0));
+	EXPECT_NONE();
+	CHECK_OK(umount2("n", 0));
+	EXPECT(file, IN_UNMOUNT, "");
+	EXPECT(file, IN_IGNORED, "");
+	CHECK_ERR(inotify_rm_watch(fd, file), EINVAL);
+	CHECK_OK(rmdir("n"));
+	EXPECT(other, IN_DELETE | IN_ISDIR, "n");
 	EXPECT_NONE();
 }
 

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -284,6 +285,70 @@ TEST(passing_descriptors)
 	CHECK_EQ(read(pair[1], stream, 10), 4);
 	CHECK_EQ(receive_fds(pair[1], got, 10, 0, &flags), 0);
 	CHECK_EQ(flags & MSG_CTRUNC, 0);
+}
+
+TEST(cycles_in_flight)
+{
+	/* A plain user may have as many descriptors in messages as it may have open: cycles nobody can read do not count. */
+	become_user();
+	struct rlimit limit = {64, 64};
+	CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
+	for (int i = 0; i < 200; i++) {
+		int a[2], b[2], end[2];
+		CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, a));
+		CHECK_OK(socketpair(AF_UNIX, SOCK_DGRAM, 0, b));
+		CHECK_OK(pipe(end));
+		/* Each pair lies in the other's queue, and a pipe in one of them. */
+		CHECK_EQ(send_fds(a[0], b, 2, "x"), 1);
+		CHECK_EQ(send_fds(b[0], a, 2, "x"), 1);
+		CHECK_EQ(send_fds(a[1], &end[1], 1, "x"), 1);
+		close(a[0]), close(a[1]), close(b[0]), close(b[1]);
+		close(end[1]);
+		/* What is really closed gives the occasion to look for them, as each test of the host's kernel does too. */
+		CHECK_OK(close(CHECK_OK(socket(AF_UNIX, SOCK_STREAM, 0))));
+		/* The pipe's writer goes when the cycle does. */
+		struct pollfd p = {end[0], POLLIN, 0};
+		EVENTUALLY(poll(&p, 1, 0) == 1 && p.revents == POLLHUP);
+		close(end[0]);
+	}
+}
+
+TEST(reachable_cycles_stay)
+{
+	int a[2], b[2], got[4], c;
+	char text[4];
+	CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, a));
+	CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, b));
+	/* b[1] holds a[1], whose queue holds b[0], b[1] and text; only a[0] writes there. */
+	CHECK_EQ(send_fds(a[0], b, 2, "in"), 2);
+	CHECK_EQ(send_fds(b[0], &a[1], 1, "xy"), 2);
+	int keep = CHECK_OK(dup(b[1]));
+	close(a[1]), close(b[0]), close(b[1]);
+	for (int i = 0; i < 200; i++) {
+		CHECK_OK(close(CHECK_OK(socket(AF_UNIX, SOCK_STREAM, 0))));
+		int pair[2];
+		CHECK_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+		CHECK_EQ(send_fds(pair[0], pair, 2, "x"), 1);
+		close(pair[0]), close(pair[1]);
+	}
+	CHECK_EQ(receive_fds(keep, got, 4, 0, NULL), 1);
+	CHECK_EQ(receive_fds(got[0], got + 1, 3, 0, NULL), 2);
+	CHECK_EQ(write(got[1], "ok", 2), 2);
+	CHECK_EQ(read(got[2], text, 4), 2);
+	/* A listener's waiting connection holds the listener, and goes with it. */
+	int end[2];
+	struct sockaddr_un name;
+	socklen_t length = name_of(&name, "l");
+	int server = bound(SOCK_STREAM, "l");
+	CHECK_OK(listen(server, 1));
+	c = CHECK_OK(socket(AF_UNIX, SOCK_STREAM, 0));
+	CHECK_OK(connect(c, (void *)&name, length));
+	CHECK_OK(pipe(end));
+	CHECK_EQ(send_fds(c, (int[]){server, c, end[1]}, 3, "x"), 1);
+	close(server), close(c), close(end[1]);
+	CHECK_OK(close(CHECK_OK(socket(AF_UNIX, SOCK_STREAM, 0))));
+	struct pollfd p = {end[0], POLLIN, 0};
+	EVENTUALLY(poll(&p, 1, 0) == 1 && p.revents == POLLHUP);
 }
 
 TEST(descriptors_in_flight)

@@ -92,7 +92,9 @@ fn process_one(lab: &Lab, place: Place) -> Result<Completion> {
 /// Regular files as standard streams: what programs learn of them, and what they do to them, is as on the host.
 fn files_as_streams(lab: &Lab, place: Place) -> Result<Completion> {
     let script = "stat -Lc '%F %s' /proc/self/fd/0 /proc/self/fd/1; head -n 2; tail -c 7; wc -c; wc -c </dev/stdin; \
-        echo appended >>/dev/stdout; echo said >&2; (exec <&-; cat /dev/null); dd bs=1 skip=3 count=4 2>/dev/null </dev/stdin";
+        echo appended >>/dev/stdout; echo said >&2; (exec <&-; cat /dev/null); dd bs=1 skip=3 count=4 2>/dev/null </dev/stdin; \
+        for f in '' '</dev/stdin'; do eval \"python3 -c \\\"import mmap; m = mmap.mmap(0, 0, access=mmap.ACCESS_READ); \
+        print(len(m), m[6:10])\\\" $f\"; done";
     let dir = lab.scratch("streams")?;
     let mut seen = Vec::new();
     for where_ in [Place::Host, place] {

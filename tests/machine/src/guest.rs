@@ -164,7 +164,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
 }
 
 fn plain(lab: &Lab, place: Place, program: &Path) -> Result<Completion> {
-    let scratch = lab.scratch("guest")?;
+    let scratch = lab.scratch_at(place, "guest")?;
     let mut command = lab.command(place, &[], &[program]);
     let outcome = run(command.current_dir(&scratch), b"", LIMIT)?;
     if place != Place::Host {

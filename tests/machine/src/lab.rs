@@ -18,10 +18,12 @@ pub const PLAIN_USER: u32 = 65534;
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where a case runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// Natively: the oracle.
     Host,
+    /// Natively as a plain user: the oracle for cases in which permissions show.
+    UserHost,
     /// Inside a machine started by the invoking user.
     Machine,
     /// Inside a machine started by a plain user (who is root in there).
@@ -31,10 +33,21 @@ pub enum Place {
 }
 
 impl Place {
+    /// Without a machine.
+    pub fn is_native(self) -> bool {
+        matches!(self, Self::Host | Self::UserHost)
+    }
+
+    /// Whether the command itself is started as a plain user.
+    fn as_plain_user(self) -> bool {
+        matches!(self, Self::UserHost | Self::UserMachine)
+    }
+
     /// The first part of a trial's name.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::UserHost => "hostuser",
             Self::Machine => "machine",
             Self::UserMachine => "user",
             Self::PlainUser => "plain",
@@ -166,7 +179,7 @@ impl Lab {
     {
         let lab = self.clone();
         Trial::ignorable_test(format!("{}::{name}", place.prefix()), move || {
-            if place != Place::Host && !lab.inner.binary.exists() {
+            if !place.is_native() && !lab.inner.binary.exists() {
                 let missing = lab.inner.binary.display();
                 return Err(Failed::from(format!(
                     "{missing} does not exist; build it with `cargo build --release`"
@@ -185,19 +198,28 @@ impl Lab {
         Ok(dir)
     }
 
+    /// The same, owned by whoever works in it at `place`.
+    pub fn scratch_at(&self, place: Place, name: &str) -> Result<PathBuf> {
+        let dir = self.scratch(name)?;
+        if self.is_root() && matches!(place, Place::UserHost | Place::UserMachine | Place::PlainUser) {
+            std::os::unix::fs::chown(&dir, Some(PLAIN_USER), Some(PLAIN_USER))?;
+        }
+        Ok(dir)
+    }
+
     /// `program` with arguments at `place`, in a session of its own and a clean environment.
     pub fn command<S: AsRef<OsStr>>(&self, place: Place, options: &[&str], program: &[S]) -> Command {
-        self.session(place == Place::UserMachine, &self.words(place, options, program))
+        self.session(place.as_plain_user(), &self.words(place, options, program))
     }
 
     /// The same, with its standard input as its controlling terminal.
     pub fn terminal<S: AsRef<OsStr>>(&self, place: Place, options: &[&str], program: &[S]) -> Command {
-        self.start(place == Place::UserMachine, &["setsid", "--ctty"], &self.words(place, options, program))
+        self.start(place.as_plain_user(), &["setsid", "--ctty"], &self.words(place, options, program))
     }
 
     fn words<S: AsRef<OsStr>>(&self, place: Place, options: &[&str], program: &[S]) -> Vec<OsString> {
         let mut words: Vec<OsString> = Vec::new();
-        if place != Place::Host {
+        if !place.is_native() {
             words.push(self.staged_binary().into());
             // Without a program it is the plain `umlaut`: a shell over one's own files.
             if !program.is_empty() {

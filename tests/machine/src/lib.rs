@@ -15,10 +15,12 @@ pub mod cmdline;
 pub mod comfort;
 pub mod cores;
 pub mod guest;
+pub mod head;
 pub mod lab;
 pub mod limits;
 pub mod many;
 pub mod outcome;
+pub mod outside;
 pub mod pty;
 pub mod scripts;
 pub mod stress;
@@ -39,6 +41,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     trials.extend(terminal::trials(lab));
     trials.extend(many::trials(lab));
     trials.extend(limits::trials(lab));
+    trials.extend(outside::trials(lab));
     trials.into_iter().map(known).collect()
 }
 

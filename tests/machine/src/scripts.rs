@@ -1,72 +1,24 @@
 //! Scripts: `tests/scripts/AREA/CASE.sh`, real programs at real work.
 //!
 //! A script runs in an empty directory of its own, first on the host, then inside; both must exit 0 and print
-//! the same. Comments at its head say what it needs:
-//!
-//! - `# needs: git python3` programs without which it is skipped;
-//! - `# limit: 60` seconds for one run (30 if not said);
-//! - `# compare: no` when what it prints is not the same twice;
-//! - `# fixture: zlib` a directory of the cache, found in `$FIXTURE` (see `.ci/setup`);
-//! - `# root: bookworm` run in this tree of the cache (`--root` inside, chroot on the host);
-//! - `# places: machine` only there (of `host`, `machine`, `user`, `plain`).
+//! the same. Comments at its head say what it needs and how it is compared: see [`crate::head`].
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use libtest_mimic::{Completion, Trial};
 
 use crate::guest::expect_untouched;
+use crate::head::{Compare, Script};
 use crate::lab::{Lab, PATH, Place, find_program};
 use crate::outcome::{Outcome, run};
 
-/// A script and what its head says.
-#[derive(Debug, Clone)]
-struct Script {
-    name: String,
-    path: PathBuf,
-    needs: Vec<String>,
-    limit: Duration,
-    compare: bool,
-    fixture: Option<String>,
-    root: Option<String>,
-    places: Vec<String>,
-}
-
 impl Script {
-    fn read(area: &str, path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let mut script = Self {
-            name: format!("{area}::{}", path.file_stem().unwrap_or_default().to_string_lossy()),
-            path: path.into(),
-            needs: vec!["bash".into()],
-            limit: Duration::from_secs(30),
-            compare: true,
-            fixture: None,
-            root: None,
-            places: vec![],
-        };
-        for line in text.lines().take_while(|line| line.starts_with('#')) {
-            let Some((key, value)) = line.trim_start_matches(['#', ' ']).split_once(": ") else { continue };
-            match key {
-                "needs" => script.needs.extend(value.split_whitespace().map(Into::into)),
-                "limit" => {
-                    script.limit = Duration::from_secs(value.parse().with_context(|| line.to_owned())?)
-                }
-                "compare" => script.compare = value != "no",
-                "fixture" => script.fixture = Some(value.into()),
-                "root" => script.root = Some(value.into()),
-                "places" => script.places = value.split_whitespace().map(Into::into).collect(),
-                _ => {}
-            }
-        }
-        Ok(script)
-    }
-
     /// Why this script cannot run here, if so.
     fn obstacle(&self, lab: &Lab, place: Place) -> Option<String> {
         if let Some(missing) = lab.missing(&self.needs) {
@@ -77,7 +29,7 @@ impl Script {
                 return Some(format!("{} was not set up; see .ci/setup", lab.cache().join(item).display()));
             }
         }
-        if self.root.is_some() && place == Place::Host && !lab.is_root() {
+        if self.root.is_some() && place.is_native() && !lab.is_root() {
             return Some("chroot needs root".into());
         }
         if self.needs.iter().any(|n| n == "cargo")
@@ -90,7 +42,7 @@ impl Script {
     }
 
     fn run(&self, lab: &Lab, place: Place) -> Result<Outcome> {
-        let scratch = lab.scratch("script")?;
+        let scratch = lab.scratch_at(place, "script")?;
         let staged = scratch.with_extension("sh");
         fs::copy(&self.path, &staged)?;
         let mut env = self.environment(lab, &scratch);
@@ -99,7 +51,7 @@ impl Script {
             let tree = lab.cache().join(root);
             let body = fs::read_to_string(&self.path)?;
             env.push(("HOME".into(), "/tmp".into()));
-            if place == Place::Host {
+            if place.is_native() {
                 command = lab.command(
                     place,
                     &[],
@@ -127,13 +79,15 @@ impl Script {
         } else {
             let options = options(&[], &env);
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
-            command = lab.command(place, &options, &["bash".as_ref(), staged.as_os_str()]);
+            let mut words = vec!["bash".as_ref(), staged.as_os_str()];
+            words.extend(self.word.as_deref().map(OsStr::new));
+            command = lab.command(place, &options, &words);
         }
-        if place == Place::Host {
+        if place.is_native() {
             set(&mut command, &env);
         }
         let outcome = run(command.current_dir(&scratch), b"", self.limit)?;
-        if place != Place::Host {
+        if !place.is_native() {
             expect_untouched(&scratch)?;
         }
         let _ = fs::remove_dir_all(&scratch);
@@ -185,14 +139,18 @@ fn set(command: &mut Command, env: &[(String, String)]) {
 }
 
 /// What the host answered, kept for the comparison.
-type Answers = Arc<Mutex<HashMap<String, Arc<OnceLock<Result<Vec<u8>, String>>>>>>;
+type Answers = Arc<Mutex<HashMap<(String, Place), Arc<OnceLock<Result<Vec<u8>, String>>>>>>;
 
-fn oracle(lab: &Lab, script: &Script, answers: &Answers) -> Result<Vec<u8>> {
-    let slot =
-        answers.lock().map_err(|_| anyhow!("poisoned"))?.entry(script.name.clone()).or_default().clone();
+fn oracle(lab: &Lab, script: &Script, place: Place, answers: &Answers) -> Result<Vec<u8>> {
+    let host = match place {
+        Place::UserMachine | Place::PlainUser if script.same_user && lab.is_root() => Place::UserHost,
+        _ => Place::Host,
+    };
+    let key = (script.name.clone(), host);
+    let slot = answers.lock().map_err(|_| anyhow!("poisoned"))?.entry(key).or_default().clone();
     let answer = slot.get_or_init(|| {
         let run = || -> Result<Vec<u8>> {
-            let outcome = script.run(lab, Place::Host)?;
+            let outcome = script.run(lab, host)?;
             outcome.expect(0)?;
             Ok(outcome.stdout)
         };
@@ -206,16 +164,19 @@ fn check(lab: &Lab, place: Place, script: &Script, answers: &Answers) -> Result<
         return Ok(Completion::ignored_with(reason));
     }
     if place == Place::Host {
-        oracle(lab, script, answers)?;
+        oracle(lab, script, place, answers)?;
         return Ok(Completion::Completed);
     }
     let outcome = script.run(lab, place)?;
     outcome.expect(0)?;
     let on_host = script.places.is_empty() || script.places.iter().any(|p| p == "host");
-    if script.compare && on_host && script.obstacle(lab, Place::Host).is_none() {
-        let expected = oracle(lab, script, answers)?;
-        if expected != outcome.stdout {
-            bail!("{}", difference(&String::from_utf8_lossy(&expected), &outcome.out()));
+    if script.compare != Compare::No && on_host && script.obstacle(lab, Place::Host).is_none() {
+        let expected = oracle(lab, script, place, answers)?;
+        let expected = String::from_utf8_lossy(&expected);
+        if script.compare == Compare::Passed {
+            script.expect_passed(&expected, &outcome)?;
+        } else if expected != outcome.out() {
+            bail!("{}", difference(&expected, &outcome.out()));
         }
     }
     Ok(Completion::Completed)
@@ -253,21 +214,23 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     files.sort();
     let mut trials = Vec::new();
     for (area, path) in files {
-        let script = match Script::read(&area, &path) {
-            Ok(script) => script,
+        let cases = match Script::read(&area, &path) {
+            Ok(script) => script.cases(),
             Err(error) => {
                 let name = format!("host::{area}::{}", path.display());
                 trials.push(Trial::test(name, move || Err(format!("{error:#}").into())));
                 continue;
             }
         };
-        for place in lab.work_places() {
-            if !script.places.is_empty() && !script.places.iter().any(|p| p == place.prefix()) {
-                continue;
+        for script in cases {
+            for place in lab.work_places() {
+                if !script.places.is_empty() && !script.places.iter().any(|p| p == place.prefix()) {
+                    continue;
+                }
+                let (script, answers) = (script.clone(), answers.clone());
+                let name = script.name.clone();
+                trials.push(lab.trial(place, &name, move |lab, place| check(lab, place, &script, &answers)));
             }
-            let (script, answers) = (script.clone(), answers.clone());
-            let name = script.name.clone();
-            trials.push(lab.trial(place, &name, move |lab, place| check(lab, place, &script, &answers)));
         }
     }
     trials

@@ -24,7 +24,7 @@ install -m 640 -D n deep/er/n; stat -c %a deep/er/n; mktemp -d tmp.XXXX | grep -
 readlink -f a/soft | xargs basename; realpath --relative-to=. a/b/../f1; basename /x/y.c .c; dirname /x/y
 find a -type f -newer a/f3 | wc -l; find a -name 'f1*' -exec echo {} + | tr ' ' '\n' | sort | tail -1; find a -perm -4000; find a -links 2 | sort
 find . -type l | sort; find a -empty -type d; find a -delete; test ! -e a && echo gone
-touch {1..500}.x; ls | grep -c x; rm -f *.x; ls -la | head -1 >/dev/null
+touch {1..500}.x; ls | grep -c '\.x$'; rm -f *.x; ls -la | head -1 >/dev/null
 echo one >t; tail -f t --pid=$$ >tailed & sleep 0.3; echo two >>t; sleep 1.3; kill $!; wait 2>/dev/null || true; cat tailed
 env -i A=1 env; nice -n 5 nice; date -u -d @86400 +%F; expr 6 \* 7; factor 1001; numfmt --to=iec 1048576; seq -s, 5
 chmod -R u+w .; chown -R "$(id -u)" . && echo owned; sync; df . | wc -l; id -u >/dev/null; uname -s; whoami >/dev/null; hostname >/dev/null

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Large parts of the system's own tree: listed, packed, unpacked, searched.
 # limit: 180
+# oracle: same user
 set -eu
 export LC_ALL=C
 find /usr/bin /usr/lib/x86_64-linux-gnu/perl* /usr/share/doc -xdev 2>/dev/null | sort | md5sum

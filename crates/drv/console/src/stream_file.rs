@@ -6,10 +6,11 @@ use std::{
 };
 
 use abi::errno;
-use hal::{Interest, Stream, Watch};
+use hal::{HostFile, Interest, Stream, Watch};
 use kernel::{
     Result,
     io::{Sink, Source},
+    mm::{MapSource, Mappable},
     task::Task,
     vfs::{
         file::{File, FileOps},
@@ -98,6 +99,15 @@ impl Seekable for StreamFile {
     }
 }
 
+/// A regular file of the host: mapped as it is. Who may do what follows from how it was opened, which mmap(2) looks at.
+struct Mapped(Arc<dyn HostFile>);
+
+impl Mappable for Mapped {
+    fn map_source(&self, _shared_write: bool) -> Result<MapSource> {
+        Ok(MapSource::Host(self.0.clone()))
+    }
+}
+
 impl FileOps for StreamFile {
     fn as_any(&self) -> &dyn Any {
         self
@@ -110,6 +120,9 @@ impl FileOps for StreamFile {
     }
     fn truncate(&self, size: u64) -> Result<()> {
         self.stream.truncate(size)
+    }
+    fn mappable(&self) -> Option<Arc<dyn Mappable>> {
+        Some(Arc::new(Mapped(self.stream.as_file()?)))
     }
     fn read(&self, file: &File, task: &Task, dst: &mut dyn Sink, _: u64) -> Result<usize> {
         let mut buf = vec![0; dst.remaining().min(CHUNK)];

@@ -1,7 +1,8 @@
 //! The bounded set of open directory handles of one mount.
 //!
 //! The handle itself is kept in the inode; the ring remembers which inodes have one and takes it away again, second
-//! chance for those used since the last look. A handle that is in use stays open until its user is done.
+//! chance for those used since the last look. A handle that is in use stays open until its user is done. Where a directory
+//! is opened to be listed, the listing's descriptor serves as the handle: look-ups below move no directory position.
 
 use std::{
     collections::VecDeque,
@@ -78,24 +79,51 @@ pub(crate) fn handle(inode: &Arc<HostInode>) -> Result<Arc<dyn HostFile>> {
         at = parent;
     };
     while let Some((inode, name)) = chain.pop() {
-        let fs = inode.fs_ref();
-        let open = || have.open_at(&name, flags::O_PATH | flags::O_DIRECTORY, 0);
-        let opened = fs.with_descriptors(open).and_then(|h| {
-            let same = Key::of(&h.stat()?) == *inode.key();
-            if same { Ok(h) } else { Err(abi::errno::ENOENT) }
-        });
-        have = match opened {
-            Ok(h) => h,
-            Err(e) => {
-                if is_absent(e) {
-                    inode.set_gone();
-                    return Err(abi::errno::ENOENT);
-                }
-                return Err(e);
-            }
-        };
-        inode.hold_handle(have.clone());
-        fs.dirs.add(&inode);
+        have = open_named(&inode, &have, &name, flags::O_PATH)?;
     }
     Ok(have)
+}
+
+/// A directory opened for listing; the descriptor is the caller's alone. If the directory has no handle yet, the same
+/// descriptor becomes it, so that one host call opens both.
+pub(crate) fn for_listing(inode: &Arc<HostInode>) -> Result<Arc<dyn HostFile>> {
+    let fs = inode.fs_ref();
+    let handle = match inode.held_handle() {
+        Some(h) => h,
+        None => match inode.place()? {
+            (Some(parent), name) => return open_named(inode, &handle(&parent)?, &name, flags::O_RDONLY),
+            (None, _) => fs.root_file.clone(),
+        },
+    };
+    fs.with_descriptors(|| handle.open_at(b".", flags::O_RDONLY | flags::O_DIRECTORY, 0))
+}
+
+/// Opens a directory by its name in another, and keeps it as the inode's handle. ENOENT if the name leads elsewhere now.
+fn open_named(
+    inode: &Arc<HostInode>,
+    dir: &Arc<dyn HostFile>,
+    name: &[u8],
+    mode: u32,
+) -> Result<Arc<dyn HostFile>> {
+    let fs = inode.fs_ref();
+    let opened = fs.with_descriptors(|| dir.open_at(name, mode | flags::O_DIRECTORY, 0)).and_then(|h| {
+        let stat = h.stat()?;
+        if Key::of(&stat) != *inode.key() {
+            return Err(abi::errno::ENOENT);
+        }
+        inode.update(&stat);
+        Ok(h)
+    });
+    match opened {
+        Ok(h) => {
+            inode.hold_handle(h.clone());
+            fs.dirs.add(inode);
+            Ok(h)
+        }
+        Err(e) if is_absent(e) => {
+            inode.set_gone();
+            Err(abi::errno::ENOENT)
+        }
+        Err(e) => Err(e),
+    }
 }

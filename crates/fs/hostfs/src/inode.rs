@@ -7,8 +7,8 @@ use std::{
     any::Any,
     collections::HashMap,
     sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -26,6 +26,7 @@ use kernel::{
 use crate::{
     HostFs, Key, PROC_MAGIC, dirs, is_absent, lock,
     open::{DirFile, Opened, RegularFile},
+    parked,
 };
 
 /// Absent names remembered per directory.
@@ -59,8 +60,6 @@ impl Place {
 /// What the host last said.
 struct Seen {
     stat: HostStat,
-    /// Monotonic time of the answer; 0 = must be asked again.
-    at_ns: u64,
     /// Accesses that the host granted to the machine since `stat.ctime`.
     granted: u32,
 }
@@ -69,6 +68,19 @@ struct Seen {
 struct Handle {
     file: Option<Arc<dyn HostFile>>,
     used: bool,
+}
+
+/// What only a few inodes have.
+#[derive(Default)]
+struct Rare {
+    /// Open directory handle, under the control of the mount's ring.
+    handle: Mutex<Handle>,
+    /// Names that were absent, and when.
+    negatives: Mutex<HashMap<Box<[u8]>, u64>>,
+    /// Keeps the host file of an unnamed file.
+    pinned: Mutex<Option<Arc<Opened>>>,
+    /// Target of a link; it never changes.
+    target: Mutex<Option<Arc<[u8]>>>,
 }
 
 /// A host file, directory, link or node.
@@ -80,37 +92,40 @@ pub struct HostInode {
     kind: FileType,
     /// A host process filesystem starts here; shown empty.
     sealed: AtomicBool,
+    /// As guests see it.
+    ino: u64,
     place: Mutex<Place>,
     seen: Mutex<Seen>,
-    /// Open directory handle, under the control of the mount's ring.
-    handle: Mutex<Handle>,
+    /// When that was ([`hal::Host::coarse_ns`]); 0 = the host must be asked again. Walks read this and `mode` with no lock.
+    at_ns: AtomicU64,
+    /// `seen.stat.mode`.
+    mode: AtomicU32,
+    rare: OnceLock<Box<Rare>>,
     /// The open host file that openings share.
     opened: Mutex<Weak<Opened>>,
-    /// Keeps the host file of an unnamed file.
-    pinned: Mutex<Option<Arc<Opened>>>,
-    /// Target of a link; it never changes.
-    target: Mutex<Option<Arc<[u8]>>>,
-    /// Names that were absent, and when.
-    negatives: Mutex<HashMap<Box<[u8]>, u64>>,
 }
+
+// There may be tens of thousands.
+const _: () = assert!(size_of::<HostInode>() <= 352);
 
 impl HostInode {
     pub(crate) fn new(fs: Arc<HostFs>, key: Key, stat: &HostStat, place: Place) -> Arc<HostInode> {
-        let at_ns = fs.host.monotonic_ns();
+        let at_ns = fs.host.coarse_ns();
+        let ino = fs.ino(key.dev, key.ino);
         Arc::new_cyclic(|me| HostInode {
             fs,
+            ino,
+            at_ns: AtomicU64::new(at_ns),
+            mode: AtomicU32::new(stat.mode),
             me: me.clone(),
             common: InodeCommon::new(),
             key,
             kind: FileType::from_mode(stat.mode).unwrap_or(FileType::Regular),
             sealed: AtomicBool::new(false),
             place: Mutex::new(place),
-            seen: Mutex::new(Seen { stat: *stat, at_ns, granted: 0 }),
-            handle: Mutex::default(),
+            seen: Mutex::new(Seen { stat: *stat, granted: 0 }),
+            rare: OnceLock::new(),
             opened: Mutex::new(Weak::new()),
-            pinned: Mutex::default(),
-            target: Mutex::default(),
-            negatives: Mutex::default(),
         })
     }
 
@@ -204,35 +219,46 @@ impl HostInode {
         }
     }
 
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
     pub(crate) fn held_handle(&self) -> Option<Arc<dyn HostFile>> {
-        let mut h = lock(&self.handle);
+        let mut h = lock(&self.rare.get()?.handle);
         h.used = true;
         h.file.clone()
     }
     pub(crate) fn hold_handle(&self, file: Arc<dyn HostFile>) {
-        *lock(&self.handle) = Handle { file: Some(file), used: true };
+        let old = std::mem::replace(&mut *lock(&self.rare().handle), Handle { file: Some(file), used: true });
+        drop(old);
     }
     pub(crate) fn take_handle(&self) -> Option<Arc<dyn HostFile>> {
-        lock(&self.handle).file.take()
+        lock(&self.rare.get()?.handle).file.take()
     }
     pub(crate) fn take_used(&self) -> bool {
-        std::mem::take(&mut lock(&self.handle).used)
+        self.rare.get().is_some_and(|d| std::mem::take(&mut lock(&d.handle).used))
     }
 
     /// Takes over what the host says now.
     pub(crate) fn update(&self, stat: &HostStat) {
-        let now = self.fs.host.monotonic_ns();
+        let now = self.fs.host.coarse_ns();
         let mut seen = lock(&self.seen);
         if seen.stat.ctime != stat.ctime {
             seen.granted = 0;
         }
         seen.stat = *stat;
-        seen.at_ns = now;
+        self.mode.store(stat.mode, Ordering::Relaxed);
+        self.at_ns.store(now, Ordering::Release);
+    }
+
+    /// True if what was last seen may still be believed.
+    fn is_fresh(&self) -> bool {
+        self.fs.is_fresh(self.at_ns.load(Ordering::Acquire))
     }
 
     /// The host must be asked before the attributes are believed again.
     pub(crate) fn invalidate(&self) {
-        lock(&self.seen).at_ns = 0;
+        self.at_ns.store(0, Ordering::Release);
     }
 
     /// The size when the host was last asked.
@@ -241,11 +267,7 @@ impl HostInode {
     }
 
     fn fresh_stat(&self) -> Option<HostStat> {
-        let (stat, at_ns) = {
-            let seen = lock(&self.seen);
-            (seen.stat, seen.at_ns)
-        };
-        self.fs.is_fresh(at_ns).then_some(stat)
+        self.is_fresh().then(|| lock(&self.seen).stat)
     }
 
     /// The host file, if somebody has it open.
@@ -296,7 +318,7 @@ impl HostInode {
 
     pub(crate) fn find(&self, name: &[u8]) -> Result<Arc<HostInode>> {
         let me = self.arc()?;
-        if self.is_sealed() {
+        if self.is_sealed() || self.is_known_absent(name) {
             return Err(errno::ENOENT);
         }
         let dir = dirs::handle(&me)?;
@@ -312,12 +334,18 @@ impl HostInode {
     }
 
     fn note_absent(&self, name: &[u8]) {
-        let now = self.fs.host.monotonic_ns();
-        let mut negatives = lock(&self.negatives);
+        let now = self.fs.host.coarse_ns();
+        let mut negatives = lock(&self.rare().negatives);
         if negatives.len() >= NEGATIVES {
             negatives.clear();
         }
         negatives.insert(name.into(), now);
+    }
+
+    /// True if the name was absent when the host was last asked, and that may still be believed.
+    fn is_known_absent(&self, name: &[u8]) -> bool {
+        let at = self.rare.get().and_then(|d| lock(&d.negatives).get(name).copied());
+        at.is_some_and(|at| self.fs.is_fresh(at))
     }
 
     /// The directory's handle, for a change below it.
@@ -339,7 +367,9 @@ impl HostInode {
 
     fn changed(&self) {
         self.invalidate();
-        lock(&self.negatives).clear();
+        if let Some(d) = self.rare.get() {
+            lock(&d.negatives).clear();
+        }
     }
 
     /// A name that led here is gone.
@@ -347,11 +377,14 @@ impl HostInode {
         let was_here = self.is_at(parent, name);
         let mut seen = lock(&self.seen);
         seen.stat.nlink = if links_left { seen.stat.nlink.saturating_sub(1) } else { 0 };
-        seen.at_ns = 0;
         drop(seen);
+        self.invalidate();
         if was_here {
             self.set_gone();
             drop(self.take_handle());
+        }
+        if let Some(opened) = self.live() {
+            self.fs.parked.remove(&opened);
         }
     }
 
@@ -363,7 +396,10 @@ impl HostInode {
     ) -> Result<(Arc<HostInode>, Arc<Opened>)> {
         let fits = |o: &Arc<Opened>| (!write || o.writable) && (!read || o.readable);
         if let Some(opened) = self.live().filter(fits) {
-            return Ok((self.clone(), opened));
+            if !Opened::is_idle(&opened) || self.is_unchanged(&opened) {
+                return Ok((self.clone(), opened));
+            }
+            self.fs.parked.remove(&opened);
         }
         let stashed = {
             let mut stash = lock(&self.fs.stash);
@@ -382,7 +418,7 @@ impl HostInode {
             other => (other?, true),
         };
         let stat = file.stat()?;
-        let opened = Arc::new(Opened { file, readable, writable: write });
+        let opened = Opened::new(file, readable, write, &stat);
         if stat.mode & flags::S_IFMT != flags::S_IFREG {
             // Replaced by something else since it was looked up.
             return Err(errno::ESTALE);
@@ -398,7 +434,21 @@ impl HostInode {
             self.fs.intern(&stat, &parent, &name)?
         };
         *lock(&inode.opened) = Arc::downgrade(&opened);
+        if !write && stat.size <= parked::SIZE {
+            self.fs.parked.push(&opened);
+        }
         Ok((inode, opened))
+    }
+
+    /// True if the name still leads to the file that was opened, and nothing of it has changed since.
+    fn is_unchanged(&self, opened: &Opened) -> bool {
+        match self.at_place(|dir, name| dir.stat_at(name)) {
+            Ok(stat) if Key::of(&stat) == self.key && stat.ctime == opened.ctime => {
+                self.update(&stat);
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -424,7 +474,7 @@ impl Inode for HostInode {
         self.fs.clone()
     }
     fn ino(&self) -> u64 {
-        self.fs.ino(self.key.dev, self.key.ino)
+        self.ino
     }
     fn kind(&self) -> FileType {
         self.kind
@@ -450,11 +500,9 @@ impl Inode for HostInode {
     }
     /// What the walk that led here has seen is good enough.
     fn owner_mode(&self) -> Result<(u32, u32, u32)> {
-        {
+        if self.at_ns.load(Ordering::Acquire) != 0 {
             let seen = lock(&self.seen);
-            if seen.at_ns != 0 {
-                return Ok((seen.stat.mode, seen.stat.uid, seen.stat.gid));
-            }
+            return Ok((seen.stat.mode, seen.stat.uid, seen.stat.gid));
         }
         self.stat().map(|s| (s.mode, s.uid, s.gid))
     }
@@ -516,6 +564,15 @@ impl Inode for HostInode {
         Some(self)
     }
     /// What the host lets the machine process do. Devices, FIFOs and sockets are the guest's own objects.
+    fn host_file(&self) -> Option<Arc<dyn HostFile>> {
+        if self.is_sealed() {
+            return None;
+        }
+        self.at_place(|dir, name| dir.open_at(name, flags::O_PATH, 0)).ok()
+    }
+    fn host_changed(&self) {
+        self.changed();
+    }
     fn permission(&self, _cred: &Cred, mask: u32) -> Result<()> {
         if mask == 0 || !matches!(self.kind, FileType::Directory | FileType::Regular) {
             return Ok(());
@@ -523,19 +580,23 @@ impl Inode for HostInode {
         if self.is_sealed() {
             return if mask & flags::W_OK != 0 { Err(errno::EPERM) } else { Ok(()) };
         }
-        let granted = |seen: &Seen| seen.at_ns != 0 && seen.granted & mask == mask;
-        if granted(&lock(&self.seen)) {
-            return Ok(());
-        }
-        let mode = self.stat()?.mode;
-        if granted(&lock(&self.seen)) {
-            return Ok(());
-        }
         // What is open to everybody by its mode is not asked for: should an access list say otherwise, the host refuses
         // the opening itself. Writing also depends on the mount, execution of files too.
         let by_mode =
             mask & flags::W_OK == 0 && (mask & flags::X_OK == 0 || self.kind == FileType::Directory);
-        if by_mode && [6, 3, 0].iter().all(|shift| mode >> shift & mask == mask) {
+        let open_to_all = || {
+            let mode = self.mode.load(Ordering::Relaxed);
+            by_mode && mode & mode >> 3 & mode >> 6 & mask == mask
+        };
+        if self.is_fresh() && open_to_all() {
+            return Ok(());
+        }
+        let granted = || self.at_ns.load(Ordering::Acquire) != 0 && lock(&self.seen).granted & mask == mask;
+        if granted() {
+            return Ok(());
+        }
+        self.stat()?;
+        if granted() || open_to_all() {
             return Ok(());
         }
         match self.at_place(|dir, name| dir.access_at(name, mask)) {
@@ -553,11 +614,11 @@ impl Inode for HostInode {
 impl HostInode {
     /// Target of the link that this is.
     pub(crate) fn link_target(&self) -> Result<Arc<[u8]>> {
-        if let Some(t) = lock(&self.target).clone() {
+        if let Some(t) = lock(&self.rare().target).clone() {
             return Ok(t);
         }
         let target: Arc<[u8]> = self.at_place(|dir, name| dir.readlink_at(name))?.into();
-        *lock(&self.target) = Some(target.clone());
+        *lock(&self.rare().target) = Some(target.clone());
         Ok(target)
     }
 }

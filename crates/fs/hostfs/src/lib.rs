@@ -12,8 +12,8 @@
 //! Host process filesystems are shown empty, as their files lead into the machine process itself.
 //!
 //! # Descriptors
-//! One host descriptor per open guest file, shared by all its openings. Directory handles live in a bounded ring
-//! ([`dirs`]) and are opened again by the names that led to them.
+//! One host descriptor per open guest file, shared by all its openings; the last ones stay open a while ([`parked`]).
+//! Directory handles live in a bounded ring ([`dirs`]) and are opened again by the names that led to them.
 //!
 //! # Locks
 //! All locks here are leaves and no other lock is taken and no host call made under them.
@@ -22,11 +22,12 @@
 mod dirs;
 mod inode;
 mod open;
+mod parked;
 mod resolve;
 
 use std::{
     any::Any,
-    collections::HashMap,
+    hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -38,10 +39,11 @@ use kernel::{
     task::TaskCx,
     vfs::inode::{FileSystem, FsStats, Inode},
 };
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 pub use inode::HostInode;
 
-/// How long attributes and absent names are believed, in nanoseconds.
+/// How long attributes and absent names are believed, in nanoseconds of [`Host::coarse_ns`].
 pub const ATTR_TTL_NS: u64 = 100_000_000;
 /// `f_type` of hostfs.
 const MAGIC: u64 = 0x00c0_ffee;
@@ -79,6 +81,10 @@ impl Key {
     fn of(s: &HostStat) -> Key {
         Key { dev: s.dev, ino: s.ino, kind: s.mode & flags::S_IFMT, btime: (s.btime.sec, s.btime.nsec) }
     }
+
+    fn digest(&self) -> u64 {
+        FxBuildHasher.hash_one(self)
+    }
 }
 
 /// A mounted host tree.
@@ -88,10 +94,12 @@ pub struct HostFs {
     dev: u64,
     root_file: Arc<dyn HostFile>,
     options: Options,
-    inodes: Mutex<HashMap<Key, Weak<HostInode>>>,
+    /// Inodes in use by [`Key::digest`]; who finds one compares its key.
+    inodes: Mutex<FxHashMap<u64, Weak<HostInode>>>,
     /// Host devices seen; the position is part of inode numbers.
     devs: Mutex<Vec<u64>>,
     dirs: dirs::Ring,
+    parked: parked::Parked,
     /// The host file of the last creation, for the opening that follows it.
     stash: Mutex<Option<(Key, Arc<open::Opened>)>>,
     /// Buffers of past reads, for the next.
@@ -119,6 +127,7 @@ impl HostFs {
             inodes: Mutex::default(),
             devs: Mutex::new(vec![stat.dev]),
             dirs: dirs::Ring::new(DIR_HANDLES),
+            parked: parked::Parked::default(),
             stash: Mutex::default(),
             buffers: Mutex::default(),
         }))
@@ -136,11 +145,10 @@ impl HostFs {
 
     /// True if what was seen at `at_ns` (0 = never) may still be believed.
     fn is_fresh(&self, at_ns: u64) -> bool {
-        at_ns != 0
-            && (self.options.immutable || self.host.monotonic_ns().saturating_sub(at_ns) <= ATTR_TTL_NS)
+        at_ns != 0 && (self.options.immutable || self.host.coarse_ns().saturating_sub(at_ns) <= ATTR_TTL_NS)
     }
 
-    /// The guest's inode number: the host's, made different for each host filesystem below the root.
+    /// The guest's inode number: the host's, made different for each host filesystem below the root by an exclusive or.
     fn ino(&self, dev: u64, ino: u64) -> u64 {
         let mut devs = lock(&self.devs);
         let at = devs.iter().position(|&d| d == dev).unwrap_or_else(|| {
@@ -177,11 +185,12 @@ impl HostFs {
         }
         let mut inodes = lock(&self.inodes);
         // Somebody else may have been faster.
-        if let Some(inode) = inodes.get(&key).and_then(Weak::upgrade) {
+        if let Some(inode) = inodes.get(&key.digest()).and_then(Weak::upgrade) {
             drop(inodes);
-            return Ok((inode, false));
+            // One digest of two keys: the second inode is known to its dentry alone.
+            return Ok(if *inode.key() == key { (inode, false) } else { (new, true) });
         }
-        inodes.insert(key, Arc::downgrade(&new));
+        inodes.insert(key.digest(), Arc::downgrade(&new));
         drop(inodes);
         Ok((new, true))
     }
@@ -189,20 +198,23 @@ impl HostFs {
     /// Forgets an inode that is being dropped, unless its key has a new one already.
     fn forget(&self, key: &Key) {
         let mut inodes = lock(&self.inodes);
-        if inodes.get(key).is_some_and(|w| w.strong_count() == 0) {
-            inodes.remove(key);
+        let digest = key.digest();
+        if inodes.get(&digest).is_some_and(|w| w.strong_count() == 0) {
+            inodes.remove(&digest);
         }
     }
 
     fn known(&self, key: &Key) -> Option<Arc<HostInode>> {
-        lock(&self.inodes).get(key).and_then(Weak::upgrade)
+        let found = lock(&self.inodes).get(&key.digest()).and_then(Weak::upgrade);
+        found.filter(|i| i.key() == key)
     }
 
-    /// Runs something that opens a host file; when descriptors are short, gives back those of directories first.
+    /// Runs something that opens a host file; when descriptors are short, gives back those that nobody needs now first.
     fn with_descriptors<T>(&self, f: impl Fn() -> Result<T>) -> Result<T> {
         match f() {
             Err(errno::EMFILE | errno::ENFILE) => {
                 self.dirs.shrink(0);
+                self.parked.clear();
                 f().map_err(|e| if e == errno::EMFILE { errno::ENFILE } else { e })
             }
             done => done,

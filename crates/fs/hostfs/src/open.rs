@@ -2,11 +2,14 @@
 
 use std::{
     any::Any,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use abi::{OpenFlags, errno, fs as flags};
-use hal::{DirEntry, HostFile};
+use abi::{OpenFlags, Timespec, errno};
+use hal::{DirEntry, HostFile, HostStat};
 use kernel::{
     Result,
     io::{Sink, Source},
@@ -34,6 +37,26 @@ pub(crate) struct Opened {
     pub(crate) file: Arc<dyn HostFile>,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// Change time of the file when it was opened.
+    pub(crate) ctime: Timespec,
+    /// Kept by [`crate::parked`].
+    pub(crate) parked: AtomicBool,
+}
+
+impl Opened {
+    pub(crate) fn new(
+        file: Arc<dyn HostFile>,
+        readable: bool,
+        writable: bool,
+        stat: &HostStat,
+    ) -> Arc<Opened> {
+        Arc::new(Opened { file, readable, writable, ctime: stat.ctime, parked: AtomicBool::new(false) })
+    }
+
+    /// True if no guest file uses it, and it is only kept for the next. `opened` is the asker's own reference.
+    pub(crate) fn is_idle(opened: &Arc<Opened>) -> bool {
+        opened.parked.load(Ordering::Relaxed) && Arc::strong_count(opened) <= 2
+    }
 }
 
 impl Mappable for Opened {
@@ -205,12 +228,7 @@ pub(crate) struct DirFile {
 
 impl DirFile {
     pub(crate) fn open(inode: Arc<HostInode>) -> Result<DirFile> {
-        let file = if inode.is_sealed() {
-            None
-        } else {
-            let how = flags::O_RDONLY | flags::O_DIRECTORY;
-            Some(inode.fs_ref().with_descriptors(|| dirs::handle(&inode)?.open_at(b".", how, 0))?)
-        };
+        let file = if inode.is_sealed() { None } else { Some(dirs::for_listing(&inode)?) };
         Ok(DirFile { inode, file, batch: Mutex::default() })
     }
 
@@ -228,31 +246,26 @@ impl DirFile {
             pos = AFTER_DOTDOT;
         }
         let Some(file) = &self.file else { return Ok(pos) };
-        let dev = self.inode.host_dev();
+        let numbers = self.inode.fs_ref().ino(self.inode.host_dev(), 0);
         // Taken out, so that no lock is held while the sink copies to guest memory.
         let mut batch = std::mem::take(&mut *lock(&self.batch));
-        loop {
-            if pos == AFTER_DOTDOT || batch.pos != pos || batch.next >= batch.entries.len() {
-                let from = if pos == AFTER_DOTDOT { 0 } else { pos };
-                batch.entries.clear();
-                batch.next = 0;
-                batch.pos = pos;
-                file.read_dir(from, &mut batch.entries)?;
-                if batch.entries.is_empty() {
-                    break;
-                }
-            }
-            while let Some(e) = batch.entries.get(batch.next) {
-                let ino = self.inode.fs_ref().ino(dev, e.ino);
-                if !sink(&e.name, ino, e.dtype, e.next) {
-                    *lock(&self.batch) = batch;
-                    return Ok(pos);
-                }
-                pos = e.next;
-                batch.pos = pos;
-                batch.next += 1;
-            }
+        if pos == AFTER_DOTDOT || batch.pos != pos || batch.next >= batch.entries.len() {
+            let from = if pos == AFTER_DOTDOT { 0 } else { pos };
+            batch.entries.clear();
+            batch.next = 0;
+            batch.pos = pos;
+            file.read_dir(from, &mut batch.entries)?;
         }
+        // One batch, as the host's own call gives: who wants more asks again, and is told of the end by the host.
+        while let Some(e) = batch.entries.get(batch.next) {
+            if !sink(&e.name, e.ino ^ numbers, e.dtype, e.next) {
+                break;
+            }
+            pos = e.next;
+            batch.pos = pos;
+            batch.next += 1;
+        }
+        *lock(&self.batch) = batch;
         Ok(pos)
     }
 }

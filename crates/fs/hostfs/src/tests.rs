@@ -190,6 +190,86 @@ fn replaced_file_opens_as_the_new_one() {
 }
 
 #[test]
+fn a_closed_file_is_opened_again_only_if_it_changed() {
+    let s = setup();
+    let open = |path: &str| s.open(path, OpenFlags::empty()).unwrap();
+    let held = |f: RegularFile| Arc::downgrade(&f.opened);
+    s.tree.add_file("/f", b"old");
+    // As a dentry does.
+    let inode = s.walk("/f").unwrap();
+    let first = held(open("/f"));
+    let again = open("/f");
+    assert!(std::ptr::eq(first.as_ptr(), &*again.opened), "kept open");
+    drop(again);
+    s.outside("/").set_attr_at(b"f", &hal::SetAttr { mode: Some(0o400), ..Default::default() }).unwrap();
+    let changed = held(open("/f"));
+    assert!(first.upgrade().is_none() && changed.upgrade().is_some(), "the host decides anew about its mode");
+    // Another file under the name, before any look-up notices.
+    s.outside("/").unlink_at(b"f", false).unwrap();
+    s.tree.add_file("/f", b"newer");
+    let (newer, opened) = inode.open_host(false, true).unwrap();
+    assert!(!Arc::ptr_eq(&inode, &newer));
+    assert_eq!(read(&RegularFile { inode: newer, opened }, 0, 10), b"newer");
+    assert!(changed.upgrade().is_none());
+    // Few, small, and none that was written or that the guest removed.
+    s.tree.add_file("/large", &vec![0; parked::SIZE as usize + 1]);
+    assert!(held(open("/large")).upgrade().is_none());
+    assert!(held(s.open("/f", OpenFlags::RDWR).unwrap()).upgrade().is_none());
+    let inode = as_inode(&s.walk("/f").unwrap());
+    let gone = held(open("/f"));
+    assert!(gone.upgrade().is_some());
+    s.root.unlink(b"f", &inode).unwrap();
+    assert!(gone.upgrade().is_none());
+    for i in 0..500 {
+        s.tree.add_file(&format!("/{i}"), b"");
+    }
+    let all: Vec<_> = (0..500).map(|i| held(open(&format!("/{i}")))).collect();
+    let kept = all.iter().filter(|f| f.upgrade().is_some()).count();
+    assert_eq!(kept, parked::FILES);
+    s.fs.parked.clear();
+    assert!(all.iter().all(|f| f.upgrade().is_none()));
+}
+
+#[test]
+fn absent_names_are_not_asked_for_twice() {
+    let s = setup();
+    assert_eq!(s.root.find(b"f").err(), Some(errno::ENOENT));
+    s.tree.add_file("/f", b"1");
+    assert_eq!(s.root.find(b"f").err(), Some(errno::ENOENT), "believed for a while");
+    s.pass_time();
+    assert!(s.root.find(b"f").is_ok());
+    // What the guest makes is there at once.
+    assert_eq!(s.root.find(b"g").err(), Some(errno::ENOENT));
+    s.root.create(b"g", 0o600, (0, 0)).unwrap();
+    assert!(s.root.find(b"g").is_ok());
+}
+
+#[test]
+fn listing_a_directory_opens_it_once() {
+    let s = setup();
+    s.tree.add_file("/d/f", b"");
+    let d = s.walk("/d").unwrap();
+    s.fs.dirs.shrink(0);
+    assert!(d.held_handle().is_none());
+    let listing = DirFile::open(d.clone()).unwrap();
+    assert!(d.held_handle().is_some(), "serves look-ups too");
+    let mut seen = 0;
+    let end = listing.list(0, &mut |_, _, _, _| {
+        seen += 1;
+        true
+    });
+    assert!(d.find(b"f").is_ok());
+    assert_eq!((seen, listing.list(end.unwrap(), &mut |_, _, _, _| panic!("the end"))), (3, end));
+    // Another directory under the name.
+    let s = setup();
+    s.tree.add_dir("/d");
+    let d = s.walk("/d").unwrap();
+    s.outside("/").unlink_at(b"d", true).unwrap();
+    s.tree.add_file("/d/other", b"");
+    assert_eq!(DirFile::open(d).err(), Some(errno::ENOENT));
+}
+
+#[test]
 fn immutable_trees_are_believed_for_ever() {
     let s = mounted(Options { immutable: true, ..Options::default() });
     s.tree.add_file("/f", b"1");

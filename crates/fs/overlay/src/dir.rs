@@ -14,7 +14,7 @@ use kernel::{
 };
 
 use crate::{
-    Lower, OPAQUE, OvlInode,
+    DEVICE, Lower, Lowers, OPAQUE, OvlInode,
     copy::Extent,
     entry,
     inode::{PURE_LOWER, Place},
@@ -39,8 +39,8 @@ impl OvlInode {
     }
 
     /// Lower objects of a name: directories that merge, or one file.
-    fn below(&self, name: &[u8], task: &Task) -> Result<Vec<Lower>> {
-        let mut found: Vec<Lower> = Vec::new();
+    fn below(&self, name: &[u8], task: &Task) -> Result<Lowers> {
+        let mut found = Lowers::new();
         let several = self.lowers.len() > 1;
         for dir in &self.lowers {
             let Some(inode) = entry(&dir.inode, name, task)? else { continue };
@@ -78,7 +78,7 @@ impl OvlInode {
                 // Made in this tree before it was mounted, or since: what is below merges unless it says otherwise.
                 let merges =
                     upper.kind() == FileType::Directory && !self.lowers.is_empty() && !is_opaque(&*upper);
-                let mut lowers = if merges { self.below(name, task)? } else { Vec::new() };
+                let mut lowers = if merges { self.below(name, task)? } else { Lowers::new() };
                 lowers.retain(|l| l.inode.kind() == FileType::Directory);
                 let merged = !lowers.is_empty();
                 let new = OvlInode::make(&self.shared, Some(upper), lowers, Some(self.place_of(name)?));
@@ -160,7 +160,7 @@ impl OvlInode {
     /// The overlay inode of an upper object just made.
     fn adopt(&self, name: &[u8], upper: Arc<dyn Inode>) -> Result<Arc<dyn Inode>> {
         let key = (0, upper.ino());
-        let new = OvlInode::make(&self.shared, Some(upper), Vec::new(), Some(self.place_of(name)?));
+        let new = OvlInode::make(&self.shared, Some(upper), Lowers::new(), Some(self.place_of(name)?));
         Ok(self.shared.remember(key, new))
     }
 
@@ -244,7 +244,7 @@ impl DirOps for OvlInode {
     }
 
     fn volatile(&self) -> bool {
-        self.lowers.iter().any(|l| l.inode.dir().is_some_and(|d| d.volatile()))
+        self.volatile
     }
 
     fn revalidate(&self, name: &[u8], inode: Option<&Arc<dyn Inode>>) -> bool {
@@ -287,11 +287,15 @@ impl DirOps for OvlInode {
     }
 
     fn mknod(&self, name: &[u8], mode: u32, rdev: u64, owner: (u32, u32)) -> Result<Arc<dyn Inode>> {
-        if mode & S_IFMT == S_IFCHR && rdev == 0 {
-            // That would be a whiteout.
-            return Err(EPERM);
-        }
-        let upper = self.make_above(name, |dir| dir.mknod(name, mode, rdev, owner))?;
+        let like_whiteout = mode & S_IFMT == S_IFCHR && rdev == 0;
+        let upper = self.make_above(name, |dir| {
+            let new = dir.mknod(name, mode, rdev, owner)?;
+            if like_whiteout && new.xattr().is_none_or(|x| x.set(DEVICE, b"y", 0).is_err()) {
+                dir.unlink(name, &new)?;
+                return Err(EPERM);
+            }
+            Ok(new)
+        })?;
         self.adopt(name, upper)
     }
 
@@ -457,7 +461,7 @@ impl DirOps for OvlInode {
         let upper = self.copy_up(Extent::Attributes)?;
         let file = upper.dir().ok_or(ENOTDIR)?.tmpfile(mode, owner)?;
         let key = (0, file.ino());
-        let new = OvlInode::make(&self.shared, Some(file), Vec::new(), None);
+        let new = OvlInode::make(&self.shared, Some(file), Lowers::new(), None);
         Ok(self.shared.remember(key, new))
     }
 }

@@ -23,7 +23,7 @@ use kernel::{
 };
 use ksync::{Mutex, RwLock};
 
-use crate::{Key, Lower, PRIVATE, Shared, UPPER_INO, file::OvlFile, list::OvlDir};
+use crate::{Key, Lower, Lowers, PRIVATE, Shared, UPPER_INO, file::OvlFile, list::OvlDir};
 
 /// No upper object.
 pub(crate) const PURE_LOWER: u8 = 0;
@@ -50,7 +50,9 @@ pub struct OvlInode {
     /// How far it was copied up; set after `upper`, and read first on the hot paths.
     pub(crate) level: AtomicU8,
     /// Lower objects: directories that merge, topmost first; one file.
-    pub(crate) lowers: Vec<Lower>,
+    pub(crate) lowers: Lowers,
+    /// Entries of a lower directory may change without the kernel.
+    pub(crate) volatile: bool,
     pub(crate) place: Mutex<Option<Place>>,
     /// Names of the lower file that the overlay hides.
     pub(crate) hidden: AtomicU32,
@@ -62,7 +64,7 @@ impl OvlInode {
     pub(crate) fn make(
         shared: &Arc<Shared>,
         upper: Option<Arc<dyn Inode>>,
-        lowers: Vec<Lower>,
+        lowers: Lowers,
         place: Option<Place>,
     ) -> Arc<OvlInode> {
         let (ino, kind) = match (&upper, lowers.first()) {
@@ -70,6 +72,7 @@ impl OvlInode {
             (Some(u), None) => (u.ino() | UPPER_INO, u.kind()),
             (None, None) => (0, FileType::Directory),
         };
+        let volatile = lowers.iter().any(|l| l.inode.dir().is_some_and(|d| d.volatile()));
         let level = if upper.is_some() { COMPLETE } else { PURE_LOWER };
         Arc::new_cyclic(|me| OvlInode {
             me: me.clone(),
@@ -80,6 +83,7 @@ impl OvlInode {
             upper: RwLock::new(locks::LEAF, upper),
             level: AtomicU8::new(level),
             lowers,
+            volatile,
             place: Mutex::new(locks::LEAF, place),
             hidden: AtomicU32::new(0),
             copy: Mutex::new(locks::INODE, ()),
@@ -87,7 +91,7 @@ impl OvlInode {
     }
 
     pub(crate) fn root(shared: &Arc<Shared>) -> Result<Arc<OvlInode>> {
-        let lowers: Vec<_> =
+        let lowers: Lowers =
             (1u16..).zip(&shared.lowers).map(|(layer, l)| Lower { layer, inode: l.root.clone() }).collect();
         let upper = shared.upper.as_ref().map(|u| u.root.clone());
         let root =
@@ -100,7 +104,7 @@ impl OvlInode {
 
     /// Stands in for the root of an overlay that is gone.
     pub(crate) fn dead_root(shared: &Arc<Shared>) -> Arc<OvlInode> {
-        OvlInode::make(shared, None, Vec::new(), None)
+        OvlInode::make(shared, None, Lowers::new(), None)
     }
 
     /// Keys under which it is found.
@@ -266,6 +270,18 @@ impl Inode for OvlInode {
         Some(self)
     }
 
+    fn host_file(&self) -> Option<Arc<dyn hal::HostFile>> {
+        // What was copied up has no part below that shows, unless it is a directory.
+        if self.level() != PURE_LOWER && self.kind != FileType::Directory {
+            return None;
+        }
+        self.lowers.first()?.inode.host_file()
+    }
+    fn host_changed(&self) {
+        if let Some(l) = self.lowers.first() {
+            l.inode.host_changed();
+        }
+    }
     fn permission(&self, cred: &Cred, mask: u32) -> Result<()> {
         if mask & W_OK != 0 && self.shared.upper.is_none() {
             return Err(EROFS);

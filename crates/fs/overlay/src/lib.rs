@@ -54,6 +54,8 @@ pub use save::{Changes, SaveError};
 
 /// Marks an upper directory that hides all lower ones of its name.
 const OPAQUE: &[u8] = b"trusted.overlay.opaque";
+/// Marks a character device 0:0 that a user made: no whiteout.
+const DEVICE: &[u8] = b"trusted.overlay.device";
 /// Attributes of the overlay's own, which users do not see.
 const PRIVATE: &[u8] = b"trusted.overlay.";
 /// Set in the inode numbers of upper objects.
@@ -92,6 +94,9 @@ pub(crate) struct Lower {
     layer: u16,
     inode: Arc<dyn Inode>,
 }
+
+/// Lower objects of an inode; mostly there is one.
+pub(crate) type Lowers = smallvec::SmallVec<[Lower; 1]>;
 
 /// What tells objects apart: layer (0 is the upper one) and inode number there.
 type Key = (u16, u64);
@@ -268,9 +273,11 @@ impl Shared {
     }
 }
 
-/// A whiteout: character device 0:0.
+/// A whiteout: character device 0:0 without the mark.
 fn is_whiteout(inode: &dyn Inode) -> bool {
-    inode.kind() == FileType::Char && inode.attr().is_ok_and(|a| a.rdev == 0)
+    inode.kind() == FileType::Char
+        && inode.attr().is_ok_and(|a| a.rdev == 0)
+        && inode.xattr().is_none_or(|x| x.get(DEVICE).is_err())
 }
 
 /// The entry of a layer's directory, whiteouts included.
@@ -304,7 +311,18 @@ impl FileSystem for Overlay {
             Some(u) => &u.fs,
             None => &self.shared.lowers[0].fs,
         };
-        Ok(FsStats { magic: OVERLAYFS_SUPER_MAGIC as u64, ..fs.stats()? })
+        let mut stats = FsStats { magic: OVERLAYFS_SUPER_MAGIC as u64, ..fs.stats()? };
+        // The machine's own tree is the host's too: what that takes up is in use. Those of mount(2) answer for the upper
+        // tree alone, as on Linux.
+        if self.shared.options.is_empty()
+            && self.shared.upper.is_some()
+            && let Ok(lower) = self.shared.lowers[0].fs.stats()
+        {
+            let bytes = lower.blocks.saturating_sub(lower.blocks_free).saturating_mul(lower.block_size);
+            stats.blocks = stats.blocks.saturating_add(bytes / stats.block_size.max(1));
+            stats.files = stats.files.saturating_add(lower.files.saturating_sub(lower.files_free));
+        }
+        Ok(stats)
     }
     fn options(&self) -> String {
         self.shared.options.clone()

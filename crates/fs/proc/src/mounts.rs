@@ -24,9 +24,9 @@ fn escape(bytes: &[u8]) -> String {
     out
 }
 
-fn options(m: &Mount) -> String {
+fn options(m: &Mount, read_only: bool) -> String {
     let f = m.flags();
-    let mut out = String::from(if f & MS_RDONLY != 0 { "ro" } else { "rw" });
+    let mut out = String::from(if read_only { "ro" } else { "rw" });
     let words = [
         (MS_NOSUID, ",nosuid"),
         (MS_NODEV, ",nodev"),
@@ -93,7 +93,7 @@ pub(crate) fn mounts(ns: &MountNs, root: &Path) -> Vec<u8> {
             escape(&m.source),
             escape(&at),
             m.fs.type_name(),
-            options(&m),
+            options(&m, m.read_only()),
             fs_options(&m)
         );
     }
@@ -119,16 +119,17 @@ pub(crate) fn mountinfo(ns: &MountNs, root: &Path) -> Vec<u8> {
         }
         let parent = m.parent().map_or(m.id, |p| p.id);
         let dev = m.fs.dev();
-        let rw = if m.read_only() { "ro" } else { "rw" };
+        let rw = if m.fs_read_only() { "ro" } else { "rw" };
         let _ = writeln!(
             s,
-            "{} {parent} {}:{} {} {} {} - {} {} {rw}{}",
+            "{} {parent} {}:{} {} {} {}{} - {} {} {rw}{}",
             m.id,
             abi::major(dev),
             abi::minor(dev),
             escape(&shown(&m)),
             escape(&at),
-            options(&m),
+            options(&m, m.flags() & MS_RDONLY != 0),
+            if m.unbindable() { " unbindable" } else { "" },
             m.fs.type_name(),
             escape(&m.source),
             fs_options(&m)

@@ -63,6 +63,8 @@ impl TmpInode {
         let (first, last) = (pos / PAGE * PAGE, end.div_ceil(PAGE).saturating_mul(PAGE));
         let file_end = d.cache.len().div_ceil(PAGE) * PAGE;
         // Pages that are there already cost nothing; where there may be holes, the whole range is counted.
+        let [_, promised] = d.promised();
+        let file_end = file_end.max(promised);
         let new = if counted >= file_end { last.saturating_sub(first.max(file_end)) } else { last - first };
         if new <= room {
             return len;
@@ -191,6 +193,9 @@ impl FileOps for TmpInode {
             if sealed(d, NO_WRITE) {
                 return Err(EPERM);
             }
+            if end > d.cache.len() {
+                d.promise(0, 0);
+            }
             d.cache.punch(offset, len)?;
         } else {
             if mode & FALLOC_FL_ZERO_RANGE != 0 && sealed(d, NO_WRITE) {
@@ -209,7 +214,13 @@ impl FileOps for TmpInode {
             if grows {
                 d.cache.resize(end)?;
             }
-            // Pages beyond the end are not kept: the size is what counts.
+            let size_end = d.cache.len().next_multiple_of(PAGE);
+            let (first, last) = ((offset / PAGE * PAGE).max(size_end), end.next_multiple_of(PAGE));
+            if last > first {
+                let [start, until] = d.promised();
+                let known = until > size_end;
+                d.promise(if known { start.min(first) } else { first }, until.max(last));
+            }
             let until = end.min(d.cache.len());
             let full = |e| if e == abi::errno::ENOMEM { ENOSPC } else { e };
             if until > offset {

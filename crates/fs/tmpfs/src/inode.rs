@@ -4,7 +4,7 @@ use std::{
     any::Any,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -25,7 +25,7 @@ use kernel::{
 };
 use ksync::Mutex;
 
-use crate::{Super, TmpFs, dir::Entries, xattr::Xattrs};
+use crate::{PAGE, Super, TmpFs, dir::Entries, xattr::Xattrs};
 
 /// Attributes kept here; the rest follows from the contents.
 pub(crate) struct Meta {
@@ -45,6 +45,27 @@ pub(crate) struct Data {
     pub(crate) seals: AtomicU32,
     /// Bytes of pages that the instance's usage holds for this file; held over changes of the size and contents.
     pub(crate) counted: Mutex<u64>,
+    /// Pages promised beyond the end (FALLOC_FL_KEEP_SIZE): first and last byte plus one; empty without. They exist as a
+    /// count only, and turn into real ones when the file grows. Changed under `counted`.
+    pub(crate) promised: [AtomicU64; 2],
+}
+
+impl Data {
+    /// Bytes of pages in use, those promised included.
+    pub(crate) fn used(&self) -> u64 {
+        let [start, end] = self.promised();
+        let real_end = self.cache.len().next_multiple_of(PAGE);
+        self.cache.allocated() + end.saturating_sub(start.max(real_end))
+    }
+
+    pub(crate) fn promised(&self) -> [u64; 2] {
+        [0, 1].map(|i| self.promised[i].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn promise(&self, start: u64, end: u64) {
+        self.promised[0].store(start, Ordering::Relaxed);
+        self.promised[1].store(end, Ordering::Relaxed);
+    }
 }
 
 /// What kind of inode it is, with what that needs.
@@ -114,6 +135,7 @@ impl TmpInode {
                 cache: PageCache::new(&machine),
                 seals: AtomicU32::new(F_SEAL_SEAL),
                 counted: Mutex::new(locks::INODE, 0),
+                promised: Default::default(),
             }),
             abi::fs::S_IFDIR => Node::Dir(Mutex::new(locks::INODE, Entries::new(parent))),
             _ => Node::Special(rdev),
@@ -174,6 +196,9 @@ impl TmpInode {
     fn resize(&self, size: u64) -> Result<()> {
         let d = self.data()?;
         let mut counted = d.counted.lock();
+        if size <= d.cache.len() {
+            d.promise(0, 0);
+        }
         d.cache.resize(size)?;
         self.recount(d, &mut counted);
         Ok(())
@@ -181,7 +206,7 @@ impl TmpInode {
 
     /// Brings the usage of the instance up to date.
     pub(crate) fn recount(&self, d: &Data, counted: &mut u64) {
-        let now = d.cache.allocated();
+        let now = d.used();
         if now != *counted {
             self.sb.recount(*counted, now);
             *counted = now;
@@ -207,7 +232,7 @@ impl Inode for TmpInode {
     }
     fn attr(&self) -> Result<Attr> {
         let (size, blocks, rdev) = match &self.node {
-            Node::File(d) => (d.cache.len(), d.cache.allocated() / 512, 0),
+            Node::File(d) => (d.cache.len(), d.used() / 512, 0),
             Node::Dir(e) => (e.lock().len() as u64 * 20 + 40, 0, 0),
             Node::Link(t) => (t.len() as u64, 0, 0),
             Node::Special(rdev) => (0, 0, *rdev),

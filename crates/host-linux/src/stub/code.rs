@@ -447,6 +447,14 @@ umlaut_stub_zygote:
     jmp 94b
 96: sub r14, rbx
     mov [rbp + {r_done}], r14
+    // Whom to let go on is read before the fence: afterwards the page may hold the next batch. Nobody goes on after a
+    // failure.
+    mov r15, [rbx + {q_chain}]
+    test r15, r15
+    jz 104f
+    test r13d, r13d
+    jnz 99f
+104:
     // The fence: which of four words gets the sequence number says how the batch ended. Registers and the request page
     // are all that goes into it.
     mov r10, rax
@@ -466,10 +474,27 @@ umlaut_stub_zygote:
     mov eax, r12d
     xchg [rbp], eax
     test eax, eax
-    jns 90b
+    jns 102f
     mov rdi, rbp
     mov esi, 1
     mov edx, 0x7fffffff
+    mov eax, 202
+    syscall
+102:
+    test r15, r15
+    jz 90b
+    mov eax, [r15]
+103:
+    mov edx, eax
+    and edx, {kernel_bits}
+    lock cmpxchg [r15], edx
+    jne 103b
+    test eax, eax
+    jns 90b
+    mov rdi, r15
+    mov esi, 10
+    mov edx, 0x7fffffff
+    mov r9d, 1
     mov eax, 202
     syscall
     jmp 90b
@@ -493,6 +518,7 @@ umlaut_stub_end:
     kind_shift = const state::KIND_SHIFT,
     kernel = const state::KERNEL,
     kernel_sleeps = const state::KERNEL_SLEEPS,
+    kernel_bits = const state::KERNEL_SLEEPS | state::POKE,
     ucontext = const ctl::UCONTEXT,
     fs_base = const ctl::FS_BASE,
     gs_base = const ctl::GS_BASE,
@@ -544,6 +570,7 @@ umlaut_stub_end:
     q_seq = const request::SEQ,
     q_spin = const request::SPIN,
     q_count = const request::COUNT,
+    q_chain = const request::CHAIN,
     q_fence = const request::FENCE,
     q_ops = const request::OPS,
     q_any = const request::ANY,

@@ -3,7 +3,7 @@
 use core::arch::asm;
 
 use super::{code, filter::Insn};
-use crate::layout;
+use crate::{layout, sys::process::SchedAttr};
 
 /// Signals that the stub's handler takes.
 const HANDLED: [i32; 7] =
@@ -23,6 +23,8 @@ pub(crate) struct Recipe {
     pub(crate) filter: Vec<Insn>,
     /// Where libc registered its restartable sequence, relative to the thread pointer; length 0 if it did not.
     pub(crate) rseq: (isize, u32),
+    /// Gives stubs the host's own slices.
+    pub(crate) sched: Option<SchedAttr>,
 }
 
 /// `struct sigaction` of the kernel.
@@ -114,6 +116,9 @@ unsafe fn child(recipe: &Recipe) -> ! {
             if !sizes.iter().any(|&n| call(libc::SYS_rseq, [area, n, 1, 0x5305_3053, 0, 0]) == 0) {
                 fail(failed::RSEQ as u64);
             }
+        }
+        if let Some(attr) = &recipe.sched {
+            call(libc::SYS_sched_setattr, [0, &raw const *attr as u64, 0, 0, 0, 0]);
         }
         call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as u64, libc::SIGKILL as u64, 0, 0, 0, 0]);
         call(libc::SYS_prctl, [libc::PR_SET_NAME as u64, c"umlaut-stub".as_ptr() as u64, 0, 0, 0, 0]);

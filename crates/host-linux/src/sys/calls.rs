@@ -130,6 +130,10 @@ pub(crate) const CALLS: &[(c_long, Allow)] = &[
     row(SYS_fgetxattr, Always),
     row(SYS_listxattr, Always),
     row(SYS_flistxattr, Always),
+    // What others do to host files that the guest watches.
+    row(SYS_inotify_init1, Always),
+    row(SYS_inotify_add_watch, Always),
+    row(SYS_inotify_rm_watch, Always),
     // Streams that were inherited; sockets cannot be made.
     row(SYS_recvfrom, Always),
     row(SYS_sendto, Arg(4, !0, &[0])),

@@ -107,7 +107,7 @@ fn find(cx: &TaskCx, r: &mut ExecRequest<'_>, name: &[u8]) -> Result<Found> {
             continue;
         }
         let exe = read_elf(cx, &file, head)?;
-        let interp = match interp_name(cx, &file, &exe)? {
+        let interp = match interp_name(cx, &file, head, &exe)? {
             Some(path) => Some(read_interp(cx, &vfs::open_exec(&cx.task, AT_FDCWD, &path, 0)?)?),
             None => None,
         };

@@ -61,27 +61,41 @@ pub fn limit(task: &Task) -> u64 {
     (task.process.rlimit(RLIMIT_STACK as usize) / 4).clamp(ALWAYS, NEVER_MORE)
 }
 
-/// Guest memory read a page at a time: strings mostly follow each other.
+/// Guest memory read by whole pages, of which the last ones are kept: strings mostly follow each other, and their pointers
+/// stand somewhere else.
+#[derive(Default)]
 struct PageReader {
-    page: u64,
-    len: usize,
-    bytes: Box<[u8; PAGE_SIZE as usize]>,
+    pieces: [(u64, Vec<u8>); 4],
+    /// Which piece was read last.
+    last: usize,
 }
 
 impl PageReader {
-    fn new() -> PageReader {
-        PageReader { page: u64::MAX, len: 0, bytes: Box::new([0; PAGE_SIZE as usize]) }
-    }
-
-    /// The bytes from `addr` to the end of its page. EFAULT.
+    /// The bytes from `addr` to the end of what was read with it. EFAULT.
     fn at(&mut self, cx: &mut TaskCx, addr: u64) -> Result<&[u8]> {
-        let page = addr & !(PAGE_SIZE - 1);
-        if page != self.page {
-            self.len = cx.copy_in_some(page, &mut self.bytes[..]);
-            self.page = page;
+        let offset = |(start, bytes): &(u64, Vec<u8>)| {
+            addr.checked_sub(*start).filter(|&from| from < bytes.len() as u64)
+        };
+        let i = match self.pieces.iter().position(|p| offset(p).is_some()) {
+            Some(i) => i,
+            None => {
+                let page = addr & !(PAGE_SIZE - 1);
+                let (start, bytes) = &self.pieces[self.last];
+                // Who reads on will read on.
+                let pages = if start + bytes.len() as u64 == page { 4 } else { 1 };
+                self.last = (self.last + 1) % self.pieces.len();
+                let (start, bytes) = &mut self.pieces[self.last];
+                *start = page;
+                bytes.resize(pages * PAGE_SIZE as usize, 0);
+                let got = cx.copy_in_some(page, bytes);
+                bytes.truncate(got);
+                self.last
+            }
+        };
+        match offset(&self.pieces[i]) {
+            Some(from) => Ok(&self.pieces[i].1[from as usize..]),
+            None => Err(EFAULT),
         }
-        let from = (addr - page) as usize;
-        if from >= self.len { Err(EFAULT) } else { Ok(&self.bytes[from..self.len]) }
     }
 
     fn word(&mut self, cx: &mut TaskCx, addr: u64) -> Result<u64> {
@@ -93,16 +107,29 @@ impl PageReader {
     }
 }
 
-/// Reads a NULL-terminated array of strings; a null array has none. `used` counts against `limit`. E2BIG, EFAULT.
-pub fn read_strings(cx: &mut TaskCx, array: u64, used: &mut u64, limit: u64) -> Result<Strings> {
+/// Reads NULL-terminated arrays of strings, argv and envp; a null array has none. Together with `used` bytes they may
+/// take `limit`. E2BIG, EFAULT.
+pub fn read_strings(cx: &mut TaskCx, arrays: [u64; 2], mut used: u64, limit: u64) -> Result<[Strings; 2]> {
+    let mut reader = PageReader::default();
+    let args = read_array(cx, arrays[0], &mut reader, &mut used, limit)?;
+    Ok([args, read_array(cx, arrays[1], &mut reader, &mut used, limit)?])
+}
+
+/// One array.
+fn read_array(
+    cx: &mut TaskCx,
+    array: u64,
+    reader: &mut PageReader,
+    used: &mut u64,
+    limit: u64,
+) -> Result<Strings> {
     let mut out = Strings::default();
     if array == 0 {
         return Ok(out);
     }
-    let (mut pointers, mut text) = (PageReader::new(), PageReader::new());
     let mut at = array;
     loop {
-        let p = pointers.word(cx, at)?;
+        let p = reader.word(cx, at)?;
         if p == 0 {
             return Ok(out);
         }
@@ -110,7 +137,7 @@ pub fn read_strings(cx: &mut TaskCx, array: u64, used: &mut u64, limit: u64) -> 
         let start = out.bytes.len();
         let mut addr = p;
         loop {
-            let piece = text.at(cx, addr)?;
+            let piece = reader.at(cx, addr)?;
             let end = piece.iter().position(|b| *b == 0);
             let n = end.map_or(piece.len(), |e| e + 1);
             let room = STRING_MAX - (out.bytes.len() - start);

@@ -66,12 +66,18 @@ pub(super) fn read_elf(cx: &TaskCx, file: &Arc<File>, head: &[u8]) -> Result<Elf
     Ok(Elf { header, program, object: mapped_program(file).map_err(|_| ENOEXEC)? })
 }
 
-/// The interpreter's name, if the program asks for one.
-pub(super) fn interp_name(cx: &TaskCx, file: &File, e: &Elf) -> Result<Option<Vec<u8>>> {
+/// The interpreter's name, if the program, whose first bytes are `head`, asks for one.
+pub(super) fn interp_name(cx: &TaskCx, file: &File, head: &[u8], e: &Elf) -> Result<Option<Vec<u8>>> {
     let Some((pos, len)) = e.program.interp else { return Ok(None) };
     let mut name = vec![0; len as usize];
-    if read_at(cx, file, pos, &mut name)? < name.len() {
-        return Err(EIO);
+    let from = usize::try_from(pos).ok();
+    match from.and_then(|f| head.get(f..f.checked_add(name.len())?)) {
+        Some(n) => name.copy_from_slice(n),
+        None => {
+            if read_at(cx, file, pos, &mut name)? < name.len() {
+                return Err(EIO);
+            }
+        }
     }
     Ok(Some(elf::interp_name(&name).map_err(|_| ENOEXEC)?.to_vec()))
 }

@@ -120,6 +120,8 @@ pub struct Task {
     pub stats: TaskStats,
     /// Stands parked at its boundary (machine stopped).
     parked: AtomicBool,
+    /// Gives EAGAIN instead of waiting ([`Task::without_waiting`]).
+    impatient: AtomicBool,
     /// Asked to end (exit_group, fatal signal, exec by a sibling).
     pub dying: AtomicBool,
     /// Signal to the parent when this child ends (clone(2)); 0 for none; threads have none.
@@ -211,6 +213,7 @@ impl Task {
             start_ns,
             stats: TaskStats::default(),
             parked: AtomicBool::new(false),
+            impatient: AtomicBool::new(false),
             dying: AtomicBool::new(false),
             exit_signal: AtomicU32::new(p.exit_signal),
             vfork: Mutex::new(locks::LEAF, None),
@@ -318,6 +321,9 @@ impl Task {
         if let Some(v) = try_op() {
             return Ok(v);
         }
+        if self.impatient.load(Ordering::Relaxed) {
+            return Err(Errno::EAGAIN);
+        }
         ksync::assert_no_locks_held("wait");
         self.stats.waits.fetch_add(1, Ordering::Relaxed);
         let meter = self.machine.dispatch.meter().map(|m| (m, self.machine.clock.monotonic_ns()));
@@ -394,6 +400,14 @@ impl Task {
         };
         self.set_run_state(before);
         queue.remove(token);
+        result
+    }
+
+    /// Runs `f`, in which [`Task::wait_on`] gives EAGAIN where it would wait. Only the task's own thread calls this.
+    pub fn without_waiting<T>(&self, f: impl FnOnce() -> T) -> T {
+        let before = self.impatient.swap(true, Ordering::Relaxed);
+        let result = f();
+        self.impatient.store(before, Ordering::Relaxed);
         result
     }
 

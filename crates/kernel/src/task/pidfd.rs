@@ -106,7 +106,7 @@ pub enum Target {
 /// The process or thread behind a descriptor, which may also be an open directory /proc/PID. EBADF if it is neither, ESRCH
 /// for a thread that has ended.
 pub fn target_of(cx: &TaskCx, fd: i32) -> Result<Target> {
-    let file = cx.files.get(fd)?;
+    let file = cx.files.get_io(fd)?;
     if let Some(p) = file.ops.as_any().downcast_ref::<PidFd>() {
         return match &p.thread {
             Some(t) => t.task().map(Target::Thread).ok_or(ESRCH),

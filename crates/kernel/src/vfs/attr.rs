@@ -57,6 +57,7 @@ pub fn chown(task: &Task, at: &Path, uid: Option<u32>, gid: Option<u32>) -> Resu
         if cleared != mode {
             change.mode = Some(cleared & S_IALLUGO);
         }
+        permission::drop_capabilities(&**inode)?;
     }
     inode.set_attr(&change)?;
     events::attributes(&at.dentry);
@@ -101,6 +102,7 @@ pub fn set_times(task: &Task, at: &Path, atime: NewTime, mtime: NewTime) -> Resu
 
 /// Sets the size of an inode by somebody who may: times and privilege bits change with it.
 pub(super) fn truncate(task: &Task, cred: &Cred, inode: &Arc<dyn Inode>, change: &AttrChange) -> Result<()> {
+    permission::drop_capabilities(&**inode)?;
     let now = task.machine.clock.now();
     let mut change = AttrChange { mtime: Some(now), ctime: Some(now), ..*change };
     if !cred.has(CAP_FSETID) {

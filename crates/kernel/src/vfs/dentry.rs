@@ -10,7 +10,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -33,18 +33,27 @@ struct Place {
     parent: Option<Arc<Dentry>>,
 }
 
+/// What only a directory has.
+struct Below {
+    /// Known entries.
+    children: RwLock<Entries>,
+    /// Held while the filesystem is asked about this directory or changes it.
+    lock: Mutex<()>,
+}
+
 /// One name in the cache. Without an inode it is a name known not to exist.
 pub struct Dentry {
     inode: Option<Arc<dyn Inode>>,
     place: RwLock<Place>,
-    /// Known entries of this directory.
-    children: RwLock<Entries>,
-    /// Held while the filesystem is asked about this directory or changes it.
-    dir_lock: Mutex<()>,
+    /// Made when the directory is first looked into.
+    below: OnceLock<Box<Below>>,
+    hasher: FxSeededState,
     /// Mounts on this dentry, in any namespace.
     mounted: AtomicU32,
     /// Its name was removed: nothing can be created below, and paths show "(deleted)".
     removed: AtomicBool,
+    /// It never had a name and may get one.
+    linkable: AtomicBool,
     /// Used since the pruner last looked.
     used: AtomicBool,
 }
@@ -55,7 +64,18 @@ impl Dentry {
         Dentry::new_named(inode, b"/")
     }
 
-    /// A dentry outside of any tree (anonymous files, O_TMPFILE).
+    /// A file without a name in directory `dir` (O_TMPFILE), shown as one that was removed. `linkable`: it may be given a
+    /// name by linkat(2), once.
+    pub fn new_unnamed(dir: &Arc<Dentry>, inode: Arc<dyn Inode>, linkable: bool) -> Arc<Dentry> {
+        let name = format!("#{}", inode.ino());
+        let hasher = dir.hasher.clone();
+        let d = Dentry::make(Some(inode), Arc::from(name.as_bytes()), Some(dir.clone()), hasher);
+        d.removed.store(true, Ordering::Release);
+        d.linkable.store(linkable, Ordering::Release);
+        d
+    }
+
+    /// A dentry outside of any tree (anonymous files).
     pub fn new_named(inode: Arc<dyn Inode>, name: &[u8]) -> Arc<Dentry> {
         // The address of the inode differs from run to run: enough to keep guests from choosing colliding names.
         let seed = Arc::as_ptr(&inode).cast::<u8>().addr().wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -71,11 +91,21 @@ impl Dentry {
         Arc::new(Dentry {
             inode,
             place: RwLock::new(locks::LEAF, Place { name, parent }),
-            children: RwLock::new(locks::LEAF, HashMap::with_hasher(hasher)),
-            dir_lock: Mutex::new(locks::DENTRY_DIR, ()),
+            below: OnceLock::new(),
+            hasher,
             mounted: AtomicU32::new(0),
             removed: AtomicBool::new(false),
+            linkable: AtomicBool::new(false),
             used: AtomicBool::new(false),
+        })
+    }
+
+    fn below(&self) -> &Below {
+        self.below.get_or_init(|| {
+            Box::new(Below {
+                children: RwLock::new(locks::LEAF, HashMap::with_hasher(self.hasher.clone())),
+                lock: Mutex::new(locks::DENTRY_DIR, ()),
+            })
         })
     }
 
@@ -104,11 +134,17 @@ impl Dentry {
     pub(super) fn watched_place(&self) -> Option<(Arc<[u8]>, Arc<Dentry>)> {
         let p = self.place.read();
         let parent = p.parent.as_ref()?;
-        let watched = parent.inode.as_ref()?.common().watches.any();
+        let watched = parent.inode.as_ref()?.common().made()?.watches.any();
         watched.then(|| (p.name.clone(), parent.clone()))
     }
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
+    }
+    pub(super) fn is_linkable(&self) -> bool {
+        self.linkable.load(Ordering::Acquire)
+    }
+    pub(super) fn set_linked(&self) {
+        self.linkable.store(false, Ordering::Release);
     }
     pub fn is_mount_point(&self) -> bool {
         self.mounted.load(Ordering::Acquire) != 0
@@ -135,12 +171,12 @@ impl Dentry {
 
     /// Excludes changes to this directory (and questions to its filesystem about names that are not cached).
     pub fn lock_dir(&self) -> MutexGuard<'_, ()> {
-        self.dir_lock.lock()
+        self.below().lock.lock()
     }
 
     /// The cached entry of a name, positive or negative.
     pub fn cached(&self, name: &[u8]) -> Option<Arc<Dentry>> {
-        let d = self.children.read().get(name).cloned()?;
+        let d = self.below.get()?.children.read().get(name).cloned()?;
         if !d.used.load(Ordering::Relaxed) {
             d.used.store(true, Ordering::Relaxed);
         }
@@ -194,9 +230,8 @@ impl Dentry {
         task: &Task,
     ) -> Arc<Dentry> {
         let name: Arc<[u8]> = Arc::from(name);
-        let hasher = self.children.read().hasher().clone();
-        let d = Dentry::make(inode, name.clone(), Some(self.clone()), hasher);
-        let old = self.children.write().insert(name, d.clone());
+        let d = Dentry::make(inode, name.clone(), Some(self.clone()), self.hasher.clone());
+        let old = self.below().children.write().insert(name, d.clone());
         drop(old);
         task.machine.vfs.dentries.added(&d);
         d
@@ -204,7 +239,8 @@ impl Dentry {
 
     /// Takes an entry out of the cache if it still is this one.
     pub(super) fn forget(&self, name: &[u8], entry: &Arc<Dentry>) {
-        let mut children = self.children.write();
+        let Some(below) = self.below.get() else { return };
+        let mut children = below.children.write();
         let old = match children.get(name) {
             Some(d) if Arc::ptr_eq(d, entry) => children.remove_entry(name),
             _ => None,
@@ -238,7 +274,7 @@ impl Dentry {
         let old_name = self.name();
         let new_name: Arc<[u8]> = Arc::from(new_name);
         from.forget(&old_name, self);
-        let victim = to.children.write().insert(new_name.clone(), self.clone());
+        let victim = to.below().children.write().insert(new_name.clone(), self.clone());
         if let Some(v) = &victim {
             v.removed.store(true, Ordering::Release);
             v.shrink();
@@ -259,8 +295,8 @@ impl Dentry {
         other_dir: &Arc<Dentry>,
     ) {
         let (a, b) = (self.name(), other.name());
-        let o1 = dir.children.write().insert(a.clone(), other.clone());
-        let o2 = other_dir.children.write().insert(b.clone(), self.clone());
+        let o1 = dir.below().children.write().insert(a.clone(), other.clone());
+        let o2 = other_dir.below().children.write().insert(b.clone(), self.clone());
         let p1 =
             std::mem::replace(&mut *self.place.write(), Place { name: b, parent: Some(other_dir.clone()) });
         let p2 = std::mem::replace(&mut *other.place.write(), Place { name: a, parent: Some(dir.clone()) });
@@ -271,7 +307,8 @@ impl Dentry {
     pub(super) fn shrink(self: &Arc<Self>) {
         let mut stack = vec![self.clone()];
         while let Some(d) = stack.pop() {
-            let children: Vec<_> = d.children.write().drain().collect();
+            let Some(below) = d.below.get() else { continue };
+            let children: Vec<_> = below.children.write().drain().collect();
             stack.extend(children.into_iter().map(|c| c.1));
         }
     }
@@ -279,7 +316,7 @@ impl Dentry {
     /// Drops this entry from its directory if nobody but the cache holds it.
     fn prune(self: Arc<Self>) {
         let (name, Some(parent)) = self.place() else { return };
-        let mut children = parent.children.write();
+        let mut children = parent.below().children.write();
         // The map and this reference: no one else can take one while the map is locked.
         let unused = Arc::strong_count(&self) == 2
             && !self.is_mount_point()

@@ -15,7 +15,13 @@ fn dir_bit(is_dir: bool) -> u32 {
 
 fn tell(dentry: &Dentry, mask: u32, cookie: u32, name: Option<&[u8]>) {
     if let Some(i) = dentry.inode_ref() {
-        i.common().watches.event(mask, cookie, name);
+        tell_inode(&**i, mask, cookie, name);
+    }
+}
+
+fn tell_inode(inode: &dyn Inode, mask: u32, cookie: u32, name: Option<&[u8]>) {
+    if let Some(parts) = inode.common().made() {
+        parts.watches.event(mask, cookie, name);
     }
 }
 
@@ -27,7 +33,7 @@ fn both(dentry: &Dentry, mask: u32) {
         let unlinked = if dentry.is_removed() { notify::UNLINKED } else { 0 };
         tell(&p, mask | unlinked, 0, Some(&name));
     }
-    inode.common().watches.event(mask, 0, None);
+    tell_inode(&**inode, mask, 0, None);
 }
 
 /// A name was made in `dir`.
@@ -47,7 +53,7 @@ pub(super) fn moved(cookie: u32, from: &Dentry, old: &[u8], to: &Dentry, new: &[
     let is_dir = dir_bit(inode.dir().is_some());
     tell(from, IN_MOVED_FROM | is_dir, cookie, Some(old));
     tell(to, IN_MOVED_TO | is_dir, cookie, Some(new));
-    inode.common().watches.event(IN_MOVE_SELF, 0, None);
+    tell_inode(&**inode, IN_MOVE_SELF, 0, None);
 }
 
 /// Attributes changed.
@@ -87,11 +93,10 @@ pub(super) fn replaced(inode: &dyn Inode, last: bool) {
 
 /// An inode has a name less: of all but directories the link count is an attribute.
 fn lost_name(inode: &dyn Inode, last: bool) {
-    let watches = &inode.common().watches;
     if inode.dir().is_none() {
-        watches.event(IN_ATTRIB, 0, None);
+        tell_inode(inode, IN_ATTRIB, 0, None);
     }
     if last {
-        watches.event(IN_DELETE_SELF, 0, None);
+        tell_inode(inode, IN_DELETE_SELF, 0, None);
     }
 }

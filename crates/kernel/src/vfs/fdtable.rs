@@ -227,8 +227,8 @@ impl FdTable {
 /// ends with its last reference.
 pub fn close(task: &Task, files: &FdTable, file: Arc<File>) {
     file.ops.closed(&file, task);
-    if let Some(inode) = file.path.dentry.inode_ref() {
-        inode.common().locks.release_posix(files.id);
+    if let Some(parts) = file.path.dentry.inode_ref().and_then(|i| i.common().made()) {
+        parts.locks.release_posix(files.id);
     }
 }
 

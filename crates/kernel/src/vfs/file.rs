@@ -4,7 +4,7 @@ use std::{
     any::Any,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -112,6 +112,8 @@ pub trait FileOps: Any + Send + Sync {
     fn set_flags(&self, _file: &File, _flags: OpenFlags) -> Result<()> {
         Ok(())
     }
+    /// Somebody was named to get signals about it (F_SETOWN): a process, or a group if negative.
+    fn set_owner(&self, _owner: i64) {}
     /// A descriptor was closed by a process (flush(2)-like moment).
     fn closed(&self, _file: &File, _task: &Task) {}
     /// The last descriptor is gone. No task context; must not block.
@@ -141,8 +143,6 @@ pub struct File {
     pub id: u64,
     /// Counts the file as being written to.
     write: OnceLock<WriteGuard>,
-    /// O_TMPFILE without O_EXCL: linkat(2) may give it a name.
-    linkable: AtomicBool,
 }
 
 impl File {
@@ -178,7 +178,6 @@ impl File {
             owner: AtomicU64::new(0),
             owner_signal: AtomicU32::new(0),
             write: OnceLock::new(),
-            linkable: AtomicBool::new(false),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         })
     }
@@ -188,17 +187,11 @@ impl File {
     pub(super) fn holds_write(&self, guard: WriteGuard) {
         let _ = self.write.set(guard);
     }
-    pub(super) fn set_tmpfile(&self, linkable: bool) {
-        self.linkable.store(linkable, Ordering::Relaxed);
-    }
-    /// Is it an unnamed file that may be given a name?
-    pub fn is_linkable_tmpfile(&self) -> bool {
-        self.linkable.load(Ordering::Relaxed)
-    }
     /// Do reads set the access time (O_NOATIME, mount flags)?
     pub fn wants_atime(&self) -> bool {
         !self.flags().contains(OpenFlags::NOATIME)
-            && self.path.mount.flags() & (abi::fs::MS_NOATIME | abi::fs::MS_RDONLY) == 0
+            && self.path.mount.flags() & abi::fs::MS_NOATIME == 0
+            && !self.path.mount.read_only()
     }
 }
 
@@ -209,8 +202,8 @@ impl Drop for File {
         if self.flags().contains(OpenFlags::PATH) {
             return;
         }
-        if let Some(inode) = self.path.dentry.inode_ref() {
-            inode.common().locks.release_file(self.id);
+        if let Some(parts) = self.path.dentry.inode_ref().and_then(|i| i.common().made()) {
+            parts.locks.release_file(self.id);
         }
         events::closed(self);
     }

@@ -58,6 +58,9 @@ impl FileOps for Reopened {
     fn truncate(&self, size: u64) -> Result<()> {
         self.0.truncate(size)
     }
+    fn mappable(&self) -> Option<Arc<dyn crate::mm::Mappable>> {
+        self.0.mappable()
+    }
 }
 
 struct InheritedInode {

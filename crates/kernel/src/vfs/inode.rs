@@ -1,6 +1,9 @@
 //! What a filesystem offers: inodes with small sets of operations. What an inode cannot do is `None`, not an error stub.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+};
 
 use abi::{FileType, OpenFlags, Timespec};
 
@@ -57,8 +60,13 @@ pub enum Link {
     Open(Vec<u8>, Arc<super::file::File>),
 }
 
-/// What the kernel itself attaches to any inode. Embedded by every inode implementation.
-pub struct InodeCommon {
+/// What the kernel itself attaches to any inode. Embedded by every inode implementation; made when first used, as most
+/// inodes are only looked at.
+#[derive(Default)]
+pub struct InodeCommon(OnceLock<Box<CommonParts>>);
+
+/// Locks, watches and bindings of an inode.
+pub struct CommonParts {
     /// POSIX, OFD and flock locks.
     pub locks: FileLocks,
     /// inotify watches.
@@ -71,18 +79,53 @@ pub struct InodeCommon {
     pub append: Mutex<()>,
     /// Writers minus executors, for ETXTBSY: > 0 open for writing, < 0 being executed.
     pub writers: std::sync::atomic::AtomicI32,
+    /// Known to have no file capabilities: a write need not look for any.
+    plain: std::sync::atomic::AtomicBool,
 }
 
 impl InodeCommon {
-    pub fn new() -> InodeCommon {
-        InodeCommon {
+    pub const fn new() -> InodeCommon {
+        InodeCommon(OnceLock::new())
+    }
+
+    /// The parts, if anybody has used them: for those who only release or report.
+    #[inline]
+    pub fn made(&self) -> Option<&CommonParts> {
+        self.0.get().map(|p| &**p)
+    }
+}
+
+impl std::ops::Deref for InodeCommon {
+    type Target = CommonParts;
+    fn deref(&self) -> &CommonParts {
+        self.0.get_or_init(|| Box::new(CommonParts::new()))
+    }
+}
+
+impl CommonParts {
+    fn new() -> CommonParts {
+        CommonParts {
             locks: FileLocks::default(),
             watches: Watches::default(),
             fifo: Mutex::new(locks::INODE, None),
             socket: Mutex::new(locks::INODE, None),
             append: Mutex::new(locks::FILE_POS, ()),
             writers: std::sync::atomic::AtomicI32::new(0),
+            plain: std::sync::atomic::AtomicBool::new(false),
         }
+    }
+
+    /// File capabilities may have been set.
+    pub fn capabilities_set(&self) {
+        self.plain.store(false, std::sync::atomic::Ordering::Release);
+    }
+
+    /// True if nobody has to look for file capabilities; from then on until [`InodeCommon::capabilities_set`].
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain.load(std::sync::atomic::Ordering::Acquire)
+    }
+    pub(super) fn set_plain(&self) {
+        self.plain.store(true, std::sync::atomic::Ordering::Release);
     }
 
     /// Counts a writer (1) or an executor (-1); `None` while there are any of the other kind.
@@ -90,12 +133,6 @@ impl InodeCommon {
         use std::sync::atomic::Ordering::{AcqRel, Acquire};
         let allowed = |n: i32| if n == 0 || (n > 0) == (by > 0) { n.checked_add(by) } else { None };
         self.writers.fetch_update(AcqRel, Acquire, allowed).ok().map(|_| ())
-    }
-}
-
-impl Default for InodeCommon {
-    fn default() -> Self {
-        InodeCommon::new()
     }
 }
 
@@ -127,6 +164,12 @@ pub trait Inode: Any + Send + Sync {
     fn xattr(&self) -> Option<&dyn XattrOps> {
         None
     }
+    /// The host's object that this stands for, if others may change it there: to be watched, not read.
+    fn host_file(&self) -> Option<Arc<dyn hal::HostFile>> {
+        None
+    }
+    /// Somebody else changed it on the host: what is remembered of it counts no more.
+    fn host_changed(&self) {}
     /// The host's file (see [`super::inherited`]): opened by [`Inode::open`] whatever its type.
     fn is_inherited(&self) -> bool {
         false
@@ -216,5 +259,19 @@ pub trait FileSystem: Send + Sync {
     /// New options on remount.
     fn remount(&self, _options: &str) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::InodeCommon;
+
+    #[test]
+    fn parts_are_made_by_their_first_use() {
+        let common = InodeCommon::new();
+        assert!(common.made().is_none());
+        common.locks.release_posix(1);
+        assert!(common.made().is_some());
+        assert!(size_of::<InodeCommon>() <= 16, "every inode has one");
     }
 }

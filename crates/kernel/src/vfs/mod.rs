@@ -11,6 +11,7 @@ pub mod eventfd;
 pub mod events;
 pub mod fdtable;
 pub mod file;
+pub mod handle;
 pub mod inherited;
 pub mod inode;
 pub mod lock;
@@ -53,6 +54,8 @@ pub struct Vfs {
     pub protected: permission::Protected,
     /// Counts of inotify(7).
     inotify: Arc<notify::Counts>,
+    /// Files whose handles are out.
+    pub handles: handle::Handles,
     /// Where memfd_create(2) makes its files.
     memfds: OnceLock<Arc<dyn FileSystem>>,
     /// Where anonymous files live.
@@ -70,6 +73,11 @@ impl Vfs {
     #[inline]
     pub fn is_watched(&self) -> bool {
         self.inotify.any()
+    }
+
+    /// A filesystem was unmounted for the last time: who watches it hears of that (IN_UNMOUNT).
+    pub fn unmounted(&self, fs: &dyn FileSystem) {
+        self.inotify.unmounted(fs);
     }
 
     /// The first namespace; `None` before [`Vfs::set_root`].

@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use abi::{
@@ -33,6 +33,12 @@ pub struct Mount {
     /// First field of /proc/mounts.
     pub source: Vec<u8>,
     flags: AtomicU32,
+    /// The whole filesystem was made read-only (a remount without MS_BIND).
+    fs_read_only: AtomicBool,
+    /// May not be the source of a bind mount (MS_UNBINDABLE).
+    unbindable: AtomicBool,
+    /// Marked by MNT_EXPIRE, until somebody walks in.
+    expiring: AtomicBool,
     /// Where it is mounted; `None` for the root of a namespace, internal mounts and detached ones.
     place: RwLock<Option<Path>>,
 }
@@ -47,6 +53,9 @@ impl Mount {
             root,
             source: source.to_vec(),
             flags: AtomicU32::new(flags & MOUNT_FLAGS),
+            fs_read_only: AtomicBool::new(false),
+            unbindable: AtomicBool::new(false),
+            expiring: AtomicBool::new(false),
             place: RwLock::new(locks::LEAF, None),
         })
     }
@@ -58,7 +67,27 @@ impl Mount {
         self.flags.store(flags & MOUNT_FLAGS, Ordering::Relaxed);
     }
     pub fn read_only(&self) -> bool {
-        self.flags() & MS_RDONLY != 0
+        self.flags() & MS_RDONLY != 0 || self.fs_read_only()
+    }
+    /// The filesystem is read-only through whatever mount.
+    pub fn fs_read_only(&self) -> bool {
+        self.fs_read_only.load(Ordering::Relaxed)
+    }
+    pub fn unbindable(&self) -> bool {
+        self.unbindable.load(Ordering::Relaxed)
+    }
+    /// Marks the mount for MNT_EXPIRE; whether it was before.
+    pub fn mark_expiring(&self) -> bool {
+        self.expiring.swap(true, Ordering::Relaxed)
+    }
+    pub fn is_expiring(&self) -> bool {
+        self.expiring.load(Ordering::Relaxed)
+    }
+    /// Another mount of the same filesystem, showing `root`.
+    fn twin(&self, root: Arc<Dentry>) -> Arc<Mount> {
+        let twin = Mount::new(self.fs.clone(), root, &self.source, self.flags());
+        twin.fs_read_only.store(self.fs_read_only(), Ordering::Relaxed);
+        twin
     }
     /// The place it covers.
     pub fn place(&self) -> Option<Path> {
@@ -129,6 +158,9 @@ impl MountNs {
     pub fn cross(&self, mut at: Path) -> Path {
         while at.dentry.is_mount_point() {
             let Some(m) = self.table.read().by_place.get(&key(&at)).cloned() else { break };
+            if m.is_expiring() {
+                m.expiring.store(false, Ordering::Relaxed);
+            }
             at = m.root_path();
         }
         at
@@ -193,7 +225,13 @@ impl MountNs {
 
     /// umount2(2). `busy`: somebody uses the mount (open files, working directories), as far as the caller knows. EBUSY if
     /// it is used or carries mounts, unless `lazy`. EINVAL if it is not a mount's root or is the root of the namespace.
-    pub fn detach(&self, at: &Path, lazy: bool, busy: impl Fn(&Arc<Mount>) -> bool) -> Result<()> {
+    /// The mounts that are gone.
+    pub fn detach(
+        &self,
+        at: &Path,
+        lazy: bool,
+        busy: impl Fn(&Arc<Mount>) -> bool,
+    ) -> Result<Vec<Arc<Mount>>> {
         let _changes = self.changes.lock();
         let mount = &at.mount;
         if !Arc::ptr_eq(&at.dentry, &mount.root) || mount.place().is_none() || !self.contains(mount) {
@@ -217,28 +255,32 @@ impl MountNs {
             let _ = mount.fs.sync();
             mount.root.shrink();
         }
-        Ok(())
+        Ok(all)
     }
 
     /// A bind mount of `from` on `at`; with `recursive` also what is mounted below.
     pub fn bind(&self, from: &Path, at: &Path, recursive: bool) -> Result<()> {
         let _changes = self.changes.lock();
-        if !self.contains(&from.mount) {
+        if !self.contains(&from.mount) || from.mount.unbindable() {
             return Err(EINVAL);
         }
         let old = &from.mount;
-        let copy = Mount::new(old.fs.clone(), from.dentry.clone(), &old.source, old.flags());
+        let copy = old.twin(from.dentry.clone());
         let below = if recursive { self.below(from) } else { Vec::new() };
         self.attach_locked(copy.clone(), at)?;
         if recursive {
             let mut pairs = vec![(old.clone(), copy)];
             for m in below {
                 let Some(place) = m.place() else { continue };
+                // Those that may not be bound are left out, with all below them.
+                if m.unbindable() {
+                    continue;
+                }
                 let Some((_, parent)) = pairs.iter().find(|(o, _)| Arc::ptr_eq(o, &place.mount)) else {
                     continue;
                 };
                 let at = Path { mount: parent.clone(), dentry: place.dentry.clone() };
-                let copy = Mount::new(m.fs.clone(), m.root.clone(), &m.source, m.flags());
+                let copy = m.twin(m.root.clone());
                 self.attach_locked(copy.clone(), &at)?;
                 pairs.push((m, copy));
             }
@@ -259,7 +301,23 @@ impl MountNs {
         found
     }
 
-    /// Moves a mount (MS_MOVE). EINVAL if it is none or the root; ELOOP if `at` is below it.
+    /// Makes the filesystem of `mount` read-only or writable through all of its mounts.
+    pub fn set_fs_read_only(&self, mount: &Mount, read_only: bool) {
+        for m in self.mounts().iter().filter(|m| Arc::ptr_eq(&m.fs, &mount.fs)) {
+            m.fs_read_only.store(read_only, Ordering::Relaxed);
+        }
+    }
+
+    /// Says whether a mount, and with `recursive` those below, may be bound elsewhere.
+    pub fn set_unbindable(&self, at: &Path, recursive: bool, unbindable: bool) {
+        let below = if recursive { self.below(at) } else { Vec::new() };
+        for m in below.iter().chain([&at.mount]) {
+            m.unbindable.store(unbindable, Ordering::Relaxed);
+        }
+    }
+
+    /// Moves a mount (MS_MOVE). EINVAL if it is none or the root, or one is a directory and the other not; ELOOP if `at`
+    /// is below it.
     pub fn move_mount(&self, from: &Path, at: &Path) -> Result<()> {
         let _changes = self.changes.lock();
         let mount = &from.mount;
@@ -275,7 +333,7 @@ impl MountNs {
         }
         let is_dir = |d: &Arc<Dentry>| d.inode_ref().is_some_and(|i| i.dir().is_some());
         if is_dir(&mount.root) != is_dir(&at.dentry) {
-            return Err(ENOTDIR);
+            return Err(EINVAL);
         }
         let old = mount.place();
         self.detach_locked(mount);
@@ -335,7 +393,7 @@ impl MountNs {
     pub fn copy(&self, places: &mut [&mut Path]) -> Result<Arc<MountNs>> {
         let _changes = self.changes.lock();
         let all = self.mounts();
-        let copy_of = |m: &Arc<Mount>| Mount::new(m.fs.clone(), m.root.clone(), &m.source, m.flags());
+        let copy_of = |m: &Arc<Mount>| m.twin(m.root.clone());
         let mut pairs = vec![(all[0].clone(), copy_of(&all[0]))];
         let ns = MountNs::new(pairs[0].1.clone());
         for m in &all[1..] {

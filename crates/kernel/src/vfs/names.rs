@@ -120,14 +120,14 @@ pub fn link(task: &Task, old_dirfd: i32, old: &[u8], new_dirfd: i32, new: &[u8],
     }
     task.machine.vfs.protected.may_link(&*inode, &cred)?;
     // A file whose last name is gone may not come back, except one that never had any.
-    let unnamed = from.dentry.parent().is_none() && !from.dentry.is_removed();
-    if !unnamed && from.dentry.is_removed() && inode.attr()?.nlink == 0 {
+    if from.dentry.is_removed() && !from.dentry.is_linkable() && inode.attr()?.nlink == 0 {
         return Err(ENOENT);
     }
     create_name(task, &cred, &parent, false, |_, ops, name| {
         ops.link(name, &inode)?;
         Ok(inode.clone())
     })?;
+    from.dentry.set_linked();
     events::attributes(&from.dentry);
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! inotify(7): watches on inodes, and the files that report what happened to them.
 //!
+//! Host files may change without the kernel: [`outside`] listens to the host.
+//!
 //! Lock order: the list of an inode and the state of an instance are leaves and never nest.
+
+mod outside;
 
 use std::{
     any::Any,
@@ -20,9 +24,12 @@ use abi::{
 };
 use ksync::{Mutex, WaitQueue};
 
+use outside::Outside;
+
 use super::{
     dentry::Dentry,
     file::{File, FileOps},
+    inode::FileSystem,
     path::{LookupFlags, resolve},
     permission,
     poll::PollEvents,
@@ -65,6 +72,8 @@ pub(super) struct Counts {
     watches: AtomicUsize,
     /// Instances by user.
     instances: Mutex<HashMap<u32, usize>>,
+    /// All instances, for the end of a filesystem.
+    all: Mutex<Vec<Weak<Inotify>>>,
     /// The last number that tied two halves of a rename together.
     cookie: AtomicU32,
 }
@@ -74,6 +83,7 @@ impl Default for Counts {
         Counts {
             watches: AtomicUsize::new(0),
             instances: Mutex::new(locks::LEAF, HashMap::new()),
+            all: Mutex::new(locks::LEAF, Vec::new()),
             cookie: AtomicU32::new(0),
         }
     }
@@ -86,6 +96,23 @@ impl Counts {
     }
     pub(super) fn next_cookie(&self) -> u32 {
         self.cookie.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// A filesystem is gone: its watches end.
+    pub(super) fn unmounted(&self, fs: &dyn FileSystem) {
+        if !self.any() {
+            return;
+        }
+        let all: Vec<Arc<Inotify>> = self.all.lock().iter().filter_map(Weak::upgrade).collect();
+        for i in all {
+            let watches: Vec<Arc<Watch>> = i.state.lock().watches.values().cloned().collect();
+            for w in watches {
+                if w.dentry.inode_ref().is_some_and(|inode| inode.fs().dev() == fs.dev()) {
+                    i.queue(Event { wd: w.wd, mask: IN_UNMOUNT, cookie: 0, name: Box::default() });
+                    w.end();
+                }
+            }
+        }
     }
 
     /// Counts another instance of a user; EMFILE.
@@ -178,10 +205,18 @@ struct Watch {
     counts: Arc<Counts>,
     /// Given up already.
     ended: AtomicBool,
+    outside: Outside,
 }
 
 impl Watch {
     fn report(&self, mask: u32, cookie: u32, name: Option<&[u8]>) {
+        // Nothing is said twice that the host has told already.
+        if self.outside.is_news(false, mask, name.unwrap_or_default()) {
+            self.report_as_news(mask, cookie, name);
+        }
+    }
+
+    fn report_as_news(&self, mask: u32, cookie: u32, name: Option<&[u8]>) {
         let Some(i) = self.instance.upgrade() else { return };
         // A watch that has ended says nothing any more.
         if self.ended.load(Ordering::SeqCst) {
@@ -199,6 +234,7 @@ impl Watch {
             return false;
         }
         self.counts.watches.fetch_sub(1, Ordering::Relaxed);
+        self.outside.end();
         if let Some(inode) = self.dentry.inode_ref() {
             inode.common().watches.remove(self);
         }
@@ -261,7 +297,12 @@ impl Inotify {
         let user = task.cred().uid;
         let counts = task.machine.vfs.inotify.clone();
         counts.add_instance(user)?;
-        Ok(Inotify::make(counts, user))
+        let new = Inotify::make(counts.clone(), user);
+        let mut all = counts.all.lock();
+        all.retain(|i| i.strong_count() > 0);
+        all.push(Arc::downgrade(&new));
+        drop(all);
+        Ok(new)
     }
 
     fn make(counts: Arc<Counts>, user: u32) -> Arc<Inotify> {
@@ -325,13 +366,15 @@ impl Inotify {
                 dentry: place.dentry.clone(),
                 counts: self.counts.clone(),
                 ended: AtomicBool::new(false),
+                outside: Outside::default(),
             });
             st.watches.insert(wd, watch.clone());
             watch
         };
         self.counts.watches.fetch_add(1, Ordering::Relaxed);
         let wd = watch.wd;
-        watches.add(watch);
+        watches.add(watch.clone());
+        watch.listen_outside(&task.machine, inode);
         Ok(wd)
     }
 

@@ -260,12 +260,9 @@ fn open_tmpfile(
     let mode = mode & abi::fs::S_IALLUGO & !task.fs().umask();
     let (mode, owner) = permission::new_inode(&**inode, cred, mode, FileType::Regular)?;
     let file = dir.tmpfile(mode, owner)?;
-    let name = format!("#{}", file.ino());
-    let dentry = Dentry::new_named(file, name.as_bytes());
+    let dentry = Dentry::new_unnamed(&at.dentry, file, !flags.contains(OpenFlags::EXCL));
     let flags = flags - OpenFlags::TMPFILE_ONLY - OpenFlags::DIRECTORY;
-    let excl = flags.contains(OpenFlags::EXCL);
     let f = open_inode(task, cred, &Path { mount: at.mount, dentry }, flags - OpenFlags::TRUNC)?;
-    f.set_tmpfile(!excl);
     f.set_flags(f.flags() | OpenFlags::TMPFILE);
     Ok(f)
 }

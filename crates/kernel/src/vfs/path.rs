@@ -213,7 +213,8 @@ pub(super) struct Walk<'a> {
     task: &'a Task,
     cred: &'a Cred,
     fs: Arc<FsContext>,
-    root: Path,
+    /// Asked for at the first need, as most walks have none.
+    root: Option<Path>,
     pub(super) at: Path,
     flags: LookupFlags,
     links: u32,
@@ -236,7 +237,7 @@ impl<'a> Walk<'a> {
             return Err(EXDEV);
         }
         let at = if absolute && !confined { fs.root() } else { start_at(task, &fs, dirfd)? };
-        let root = if absolute || confined { at.clone() } else { fs.root() };
+        let root = confined.then(|| at.clone());
         Ok(Walk { task, cred, fs, root, at, flags, links: 0, opened: None })
     }
 
@@ -312,9 +313,15 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// The root directory of this walk.
+    fn root(&mut self) -> &Path {
+        self.root.get_or_insert_with(|| self.fs.root())
+    }
+
     fn up(&mut self) -> Result<()> {
+        self.root();
         loop {
-            if self.at == self.root {
+            if Some(&self.at) == self.root.as_ref() {
                 if self.flags.contains(LookupFlags::BENEATH) {
                     return Err(EXDEV);
                 }
@@ -372,11 +379,11 @@ impl<'a> Walk<'a> {
                 if self.flags.contains(LookupFlags::BENEATH) {
                     return Err(EXDEV);
                 }
-                if self.flags.contains(LookupFlags::NO_XDEV) && !Arc::ptr_eq(&self.root.mount, &self.at.mount)
-                {
+                let root = self.root().clone();
+                if self.flags.contains(LookupFlags::NO_XDEV) && !Arc::ptr_eq(&root.mount, &self.at.mount) {
                     return Err(EXDEV);
                 }
-                self.at = self.root.clone();
+                self.at = root;
                 Ok(())
             }
             Some(_) => Ok(()),

@@ -56,6 +56,19 @@ pub fn check_on(mount: &Mount, inode: &dyn Inode, cred: &Cred, mask: u32) -> Res
     check(inode, cred, mask)
 }
 
+/// Takes file capabilities away from what is about to change (capabilities(7)); looks once per inode.
+pub fn drop_capabilities(inode: &dyn Inode) -> Result<()> {
+    let common = inode.common();
+    if common.is_plain() {
+        return Ok(());
+    }
+    common.set_plain();
+    let Some(x) = inode.xattr().filter(|x| x.get(abi::xattr::SECURITY_CAPABILITY).is_ok()) else {
+        return Ok(());
+    };
+    x.remove(abi::xattr::SECURITY_CAPABILITY).inspect_err(|_| common.capabilities_set())
+}
+
 /// Owner of the file, or CAP_FOWNER.
 pub fn is_owner(inode: &dyn Inode, cred: &Cred) -> Result<bool> {
     Ok(cred.has(CAP_FOWNER) || inode.owner_mode()?.1 == cred.fsuid)

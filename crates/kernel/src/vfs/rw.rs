@@ -114,10 +114,11 @@ impl Source for Limited<'_> {
 fn write_at(task: &Task, file: &File, src: &mut dyn Source, pos: u64) -> Result<usize> {
     let offered = src.remaining();
     check_range(pos, offered)?;
-    let regular = file.path.dentry.inode_ref().is_some_and(|i| i.kind() == FileType::Regular);
-    if !regular || offered == 0 {
+    let regular = file.path.dentry.inode_ref().filter(|i| i.kind() == FileType::Regular);
+    let (Some(inode), true) = (regular, offered > 0) else {
         return file.ops.write(file, task, src, pos);
-    }
+    };
+    super::permission::drop_capabilities(&**inode)?;
     let limit = task.process.rlimit(RLIMIT_FSIZE);
     if limit != RLIM_INFINITY && pos >= limit {
         raise_sigxfsz(task);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    io::{BufSink, BufSource},
+    io::{BufSink, BufSource, Sink, Source},
     task::Task,
 };
 
@@ -60,6 +60,69 @@ pub fn tee(task: &Task, from: &File, to: &File, len: usize, nonblocking: bool) -
     }
     let (Some(a), Some(b)) = (pipe_of(from), pipe_of(to)) else { return Err(EINVAL) };
     between(task, a, nonblocking || from.nonblocking(), b, nonblocking || to.nonblocking(), len, false)
+}
+
+/// vmsplice(2) into a pipe: as much as fits once there is room. EBADF if it is none to write to.
+pub fn from_memory(task: &Task, src: &mut dyn Source, to: &File, nonblocking: bool) -> Result<usize> {
+    let pipe = pipe_of(to).filter(|_| to.writable()).ok_or(EBADF)?;
+    let mut done = 0;
+    while src.remaining() > 0 {
+        let space = match pipe.wait_space(task, nonblocking || to.nonblocking() || done > 0) {
+            Ok(n) => n,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        };
+        let mut buf = vec![0; src.remaining().min(space).min(CHUNK)];
+        let got = match src.take(&mut buf) {
+            Ok(n) => n,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        };
+        // Another writer may have been faster; what was taken goes in.
+        let mut put = 0;
+        while put < got {
+            put += pipe.push(&buf[put..got]);
+            if put < got {
+                match pipe.wait_space(task, false) {
+                    Ok(_) => {}
+                    Err(e) => return if done + put > 0 { Ok(done + put) } else { Err(e) },
+                }
+            }
+        }
+        done += got;
+        if got < buf.len() {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// vmsplice(2) out of a pipe: what is there, once there is something. EBADF if it is none to read from.
+pub fn to_memory(task: &Task, from: &File, dst: &mut dyn Sink, nonblocking: bool) -> Result<usize> {
+    let pipe = pipe_of(from).filter(|_| from.readable()).ok_or(EBADF)?;
+    let mut done = 0;
+    while dst.remaining() > 0 {
+        match pipe.wait_data(task, nonblocking || from.nonblocking() || done > 0) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+        let data = pipe.take(dst.remaining().min(CHUNK));
+        let result = dst.put(&data);
+        let n = *result.as_ref().unwrap_or(&0);
+        if n < data.len() {
+            pipe.put_back(&data[n..]);
+        }
+        done += n;
+        match result {
+            Ok(n) if n == data.len() => {}
+            Ok(_) => break,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
 }
 
 /// From pipe to pipe, as much as there is and as fits, once.

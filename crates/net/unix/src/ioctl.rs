@@ -2,7 +2,7 @@
 
 use abi::{
     errno::{EINVAL, ENOTTY},
-    ioctl::{SIOCINQ, SIOCOUTQ},
+    ioctl::{SIOCATMARK, SIOCINQ, SIOCOUTQ},
 };
 use kernel::{Result, task::TaskCx};
 
@@ -24,6 +24,7 @@ pub fn ioctl(s: &UnixSocket, cx: &mut TaskCx, cmd: u32, arg: u64) -> Result<u64>
                 _ => rx.bytes,
             }
         }
+        SIOCATMARK if s.kind == Kind::Stream => usize::from(s.rx.lock().at_mark()),
         SIOCOUTQ => s.budget.used(),
         _ => return Err(ENOTTY),
     };

@@ -32,6 +32,7 @@ pub struct Options {
     keepalive: AtomicBool,
     broadcast: AtomicBool,
     dont_route: AtomicBool,
+    /// The byte out of band is read with the others (SO_OOBINLINE).
     oob_inline: AtomicBool,
     debug: AtomicBool,
     timestamp: AtomicBool,
@@ -68,6 +69,9 @@ impl Default for Options {
 }
 
 impl Options {
+    pub fn oob_inline(&self) -> bool {
+        self.oob_inline.load(Ordering::Relaxed)
+    }
     pub fn passcred(&self) -> bool {
         self.passcred.load(Ordering::Relaxed)
     }

@@ -31,6 +31,18 @@ struct Counts {
     users: HashMap<u32, usize>,
     /// Unix sockets under way: how often each, by the number of the open file.
     sockets: HashMap<u64, (Weak<File>, usize)>,
+    /// How many sockets were still under way after the last search.
+    left: usize,
+}
+
+/// So few sockets under way are not searched when more are sent.
+const FEW: usize = 64;
+
+impl Counts {
+    /// Twice as many as the last search left, so that searching costs no more than sending.
+    fn worth_a_search(&self) -> bool {
+        self.sockets.len() >= FEW.max(2 * self.left)
+    }
 }
 
 #[derive(Default)]
@@ -39,6 +51,9 @@ struct Grave {
     /// Some thread is dropping.
     busy: bool,
 }
+
+/// Sockets to which nothing but messages seems to refer, with the number of references that messages hold.
+type Suspects = HashMap<u64, (Arc<File>, usize)>;
 
 /// All files under way in one machine.
 pub struct InFlight {
@@ -64,14 +79,21 @@ impl InFlight {
     pub fn send(self: &Arc<Self>, task: &Task, files: Vec<Arc<File>>) -> Result<Passed> {
         let cred = task.cred();
         let limit = task.process.rlimit(RLIMIT_NOFILE);
+        let privileged = cred.has(CAP_SYS_RESOURCE) || cred.has(CAP_SYS_ADMIN);
+        let too_many = |c: &Counts| c.users.get(&cred.uid).is_some_and(|n| *n as u64 > limit) && !privileged;
         let mut c = self.counts.lock();
-        let n = c.users.entry(cred.uid).or_insert(0);
-        if *n as u64 > limit && !cred.has(CAP_SYS_RESOURCE) && !cred.has(CAP_SYS_ADMIN) {
+        // Cycles come about without any socket being closed for the last time: this is the other place to look for them.
+        if c.worth_a_search() || too_many(&c) {
+            drop(c);
+            self.collect();
+            c = self.counts.lock();
+        }
+        if too_many(&c) {
             drop(c);
             self.bury(files);
             return Err(ETOOMANYREFS);
         }
-        *n += files.len();
+        *c.users.entry(cred.uid).or_insert(0) += files.len();
         for f in files.iter().filter(|f| socket_of(f).is_some()) {
             c.sockets.entry(f.id).or_insert_with(|| (Arc::downgrade(f), 0)).1 += 1;
         }
@@ -125,12 +147,17 @@ impl InFlight {
             }
         }
         self.bury(garbage);
+        let mut c = self.counts.lock();
+        c.left = c.sockets.len();
+        drop(c);
         self.collecting.store(false, Ordering::SeqCst);
     }
 
+    /// Sockets to which only queues refer that nobody can read. What the searched sockets' users do meanwhile may make one
+    /// look so; what cannot be reached at all stays as it is, so the search is done again until nothing moved under it.
     fn unreachable(&self) -> Vec<Arc<File>> {
         let all: Vec<(Weak<File>, usize)> = self.counts.lock().sockets.values().cloned().collect();
-        let mut suspects: HashMap<u64, (Arc<File>, usize)> = HashMap::new();
+        let mut suspects: Suspects = HashMap::new();
         for (weak, n) in all {
             let Some(f) = weak.upgrade() else { continue };
             // One reference is ours.
@@ -138,6 +165,22 @@ impl InFlight {
                 suspects.insert(f.id, (f, n));
             }
         }
+        loop {
+            let before = suspects.len();
+            Self::keep_unreachable(&mut suspects);
+            let now: HashMap<u64, usize> = {
+                let c = self.counts.lock();
+                suspects.keys().filter_map(|id| Some((*id, c.sockets.get(id)?.1))).collect()
+            };
+            suspects.retain(|id, (f, n)| now.get(id) == Some(n) && Arc::strong_count(f) - 1 <= *n);
+            if suspects.len() == before || suspects.is_empty() {
+                return suspects.into_values().map(|(f, _)| f).collect();
+            }
+        }
+    }
+
+    /// Leaves those to which only queues of each other refer.
+    fn keep_unreachable(suspects: &mut Suspects) {
         let held = |f: &File| socket_of(f).map_or_else(Vec::new, UnixSocket::queued_files);
         let mut from_suspects: HashMap<u64, usize> = HashMap::new();
         for (f, _) in suspects.values() {
@@ -158,7 +201,7 @@ impl InFlight {
                 live.extend(held(f));
             }
         }
-        suspects.into_iter().filter(|(id, _)| !alive.contains(id)).map(|(_, (f, _))| f).collect()
+        suspects.retain(|id, _| !alive.contains(id));
     }
 }
 

@@ -80,8 +80,19 @@ impl Drop for Charge {
     }
 }
 
+/// Whether a record of a stream is its out-of-band byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    None,
+    /// It is, and nobody has read it.
+    Urgent,
+    /// It was read: only its place is left.
+    Read,
+}
+
 /// A message, or a piece of a stream with the same sender and ancillary data.
 pub struct Record {
+    pub mark: Mark,
     data: Vec<u8>,
     /// Bytes already read.
     at: usize,
@@ -99,7 +110,7 @@ impl Record {
         passed: Option<Passed>,
         charge: Charge,
     ) -> Record {
-        Record { data, at: 0, cred, from, passed, charge }
+        Record { mark: Mark::None, data, at: 0, cred, from, passed, charge }
     }
     pub fn bytes(&self) -> &[u8] {
         &self.data[self.at..]
@@ -136,8 +147,10 @@ impl Rx {
     /// Appends to a stream.
     pub fn push_stream(&mut self, r: Record) {
         if r.passed.is_none()
+            && r.mark == Mark::None
             && let Some(last) = self.records.back_mut()
             && last.passed.is_none()
+            && last.mark == Mark::None
             && last.cred == r.cred
             && last.data.len() + r.data.len() <= MERGE
         {
@@ -148,6 +161,61 @@ impl Rx {
             return;
         }
         self.push(r);
+    }
+
+    /// Appends a stream's out-of-band byte; an earlier one that nobody has read becomes one like others.
+    pub fn push_urgent(&mut self, mut r: Record) {
+        if let Some(old) = self.records.iter_mut().find(|r| r.mark == Mark::Urgent) {
+            old.mark = Mark::None;
+        }
+        r.mark = Mark::Urgent;
+        self.push(r);
+    }
+
+    /// The out-of-band byte that nobody has read.
+    pub fn urgent(&mut self) -> Option<&mut Record> {
+        self.records.iter_mut().find(|r| r.mark == Mark::Urgent)
+    }
+
+    /// Takes the byte out of the stream; its place stays as a mark.
+    pub fn take_urgent(&mut self) {
+        if let Some(r) = self.urgent() {
+            r.mark = Mark::Read;
+            let n = r.bytes().len();
+            r.advance(n);
+            self.bytes -= n;
+        }
+    }
+
+    /// Is there something that recv(2) gives?
+    pub fn has_ordinary(&self, inline: bool) -> bool {
+        self.records.iter().any(|r| r.mark == Mark::None || r.mark == Mark::Urgent && inline)
+    }
+
+    /// Does reading stand at the mark?
+    pub fn at_mark(&self) -> bool {
+        let unread = self.records.iter().position(|r| r.mark == Mark::Urgent);
+        match self.records.front().map(|r| r.mark) {
+            Some(Mark::Urgent) => true,
+            Some(Mark::Read) => unread.is_none_or(|i| i == 1),
+            _ => false,
+        }
+    }
+
+    /// Brings an ordinary record to the front for one who has read `begun` already; false if he has to stop here. A byte
+    /// out of band that he did not ask for is skipped, unless it is to come `inline`; the caller drops it with no lock held.
+    pub fn pass_mark(&mut self, begun: bool, inline: bool, skipped: &mut Vec<Record>) -> bool {
+        let newer = self.urgent().is_some();
+        while let Some(first) = self.records.front_mut() {
+            match first.mark {
+                Mark::None => break,
+                Mark::Urgent if begun => return false,
+                Mark::Urgent if inline => first.mark = Mark::None,
+                Mark::Read if begun && !newer => return false,
+                Mark::Urgent | Mark::Read => skipped.extend(self.pop()),
+            }
+        }
+        true
     }
 
     /// Takes the first record or, of a longer one, `max` bytes.

@@ -5,12 +5,12 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use abi::{
-    Errno,
+    Errno, SigInfo, Signal,
     errno::{EAGAIN, ECONNRESET, EINTR, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE, ETIMEDOUT},
     net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, SHUT_RD, SHUT_RDWR, SHUT_WR, UCred},
 };
@@ -19,6 +19,7 @@ use kernel::{
     io::{Sink, Source},
     locks,
     net::{Control, Received, SocketOps},
+    signal,
     task::{Task, TaskCx, Work},
     vfs::{
         file::{File, FileOps},
@@ -102,6 +103,8 @@ pub struct UnixSocket {
     /// Pending error (SO_ERROR), 0 for none.
     pub error: AtomicI32,
     pub options: crate::options::Options,
+    /// Who gets SIGURG: a process, or a group if negative; 0 for nobody.
+    owner: AtomicI64,
 }
 
 impl UnixSocket {
@@ -118,6 +121,7 @@ impl UnixSocket {
             dead: AtomicBool::new(false),
             error: AtomicI32::new(0),
             options: crate::options::Options::default(),
+            owner: AtomicI64::new(0),
         })
     }
 
@@ -138,6 +142,24 @@ impl UnixSocket {
         let all = PollEvents::IN | PollEvents::OUT | PollEvents::HUP | PollEvents::RDHUP | PollEvents::ERR;
         self.read_wait.wake_all(all.bits());
         self.budget.wait.wake_all(all.bits());
+    }
+
+    /// A byte out of band has come: SIGURG to the owner (F_SETOWN).
+    pub fn urge(&self, task: &Task) {
+        self.read_wait.wake_all(PollEvents::PRI.bits());
+        let owner = self.owner.load(Ordering::Relaxed);
+        let info = SigInfo::user(Signal::SIGURG, 0, 0);
+        let machine = &task.machine;
+        match i32::try_from(owner) {
+            Ok(0) | Err(_) => {}
+            Ok(pid) if pid > 0 => {
+                if let Some(p) = machine.tree.process(pid) {
+                    signal::send_to_process(&p, info);
+                }
+            }
+            // A group that is gone hears nothing.
+            Ok(group) => drop(signal::send_to_group(machine, group.wrapping_neg(), info)),
+        }
     }
 
     /// Something to read has come.
@@ -227,8 +249,15 @@ impl UnixSocket {
             let st = self.state.lock();
             (st.listening, st.connected, !st.pending.is_empty())
         };
-        if pending || !self.rx.lock().records.is_empty() {
+        let (waiting, urgent) = {
+            let mut rx = self.rx.lock();
+            (!rx.records.is_empty(), rx.urgent().is_some())
+        };
+        if pending || waiting {
             e |= PollEvents::IN | PollEvents::RDNORM;
+        }
+        if urgent {
+            e |= PollEvents::PRI;
         }
         if self.kind != Kind::Dgram && !connected && !listening {
             e |= PollEvents::HUP;
@@ -264,6 +293,9 @@ impl FileOps for UnixSocket {
     }
     fn release(&self, _: &File) {
         self.close();
+    }
+    fn set_owner(&self, owner: i64) {
+        self.owner.store(owner, Ordering::Relaxed);
     }
     fn ioctl(&self, _file: &File, cx: &mut TaskCx, cmd: u32, arg: u64) -> Result<u64> {
         crate::ioctl::ioctl(self, cx, cmd, arg)
@@ -312,12 +344,13 @@ impl SocketOps for UnixSocket {
         control: Control,
         flags: u32,
     ) -> Result<usize> {
-        if flags & MSG_OOB != 0 {
+        let urgent = flags & MSG_OOB != 0;
+        if urgent && self.kind != Kind::Stream {
             return Err(EOPNOTSUPP);
         }
         let nonblocking = UnixSocket::nonblocking(file, flags);
         let result = match self.kind {
-            Kind::Stream => self.send_stream(task, src, addr, control, nonblocking),
+            Kind::Stream => self.send_stream(task, src, addr, control, nonblocking, urgent),
             _ => self.send_message(task, src, addr, control, nonblocking),
         };
         if result == Err(EPIPE) && flags & MSG_NOSIGNAL == 0 && self.kind != Kind::Dgram {
@@ -334,8 +367,7 @@ impl SocketOps for UnixSocket {
         want_control: bool,
     ) -> Result<Received> {
         if flags & MSG_OOB != 0 {
-            // Nobody can send any: there is none to receive.
-            return Err(if self.kind == Kind::Stream { EINVAL } else { EOPNOTSUPP });
+            return if self.kind == Kind::Stream { self.recv_urgent(dst, flags) } else { Err(EOPNOTSUPP) };
         }
         let nonblocking = UnixSocket::nonblocking(file, flags);
         match self.kind {

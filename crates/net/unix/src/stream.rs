@@ -2,7 +2,7 @@
 
 use abi::{
     errno::{EINVAL, EISCONN, ENOTCONN, EOPNOTSUPP, EPIPE},
-    net::{MSG_CTRUNC, MSG_PEEK, MSG_WAITALL, UCred},
+    net::{MSG_CTRUNC, MSG_OOB, MSG_PEEK, MSG_WAITALL, UCred},
 };
 use kernel::{
     Result,
@@ -13,7 +13,7 @@ use kernel::{
 
 use crate::{
     dgram::sender_cred,
-    queue::{Record, Taken},
+    queue::{Mark, Record, Taken},
     socket::{RCV, SND, UnixSocket},
 };
 
@@ -37,6 +37,7 @@ impl UnixSocket {
         addr: Option<&[u8]>,
         control: Control,
         nonblocking: bool,
+        urgent: bool,
     ) -> Result<usize> {
         let connected = self.state.lock().connected;
         if addr.is_some() {
@@ -49,6 +50,9 @@ impl UnixSocket {
             return Err(EPIPE);
         }
         let peer = self.peer().ok_or(EPIPE)?;
+        if urgent && src.remaining() == 0 {
+            return Err(EOPNOTSUPP);
+        }
         let cred = sender_cred(task, &control)?;
         let mut passed = match control.files {
             f if f.is_empty() => None,
@@ -56,7 +60,10 @@ impl UnixSocket {
         };
         let mut done = 0;
         while src.remaining() > 0 {
-            let want = src.remaining().min(RECORD).min((self.budget.limit() / 2).max(1));
+            // The last byte of an urgent message goes alone.
+            let last = urgent && src.remaining() == 1;
+            let left = src.remaining() - usize::from(urgent && !last);
+            let want = left.min(RECORD).min((self.budget.limit() / 2).max(1));
             let charge = self.wait(task, &self.budget.wait, nonblocking, &self.options.send_timeout, || {
                 if self.is_shut(SND) || peer.is_shut(RCV) {
                     return Some(Err(EPIPE));
@@ -82,7 +89,10 @@ impl UnixSocket {
                     drop(record);
                     return if done > 0 { Ok(done) } else { Err(EPIPE) };
                 }
-                rx.push_stream(record);
+                if last { rx.push_urgent(record) } else { rx.push_stream(record) }
+            }
+            if last {
+                peer.urge(task);
             }
             peer.data_arrived();
             done += n;
@@ -124,13 +134,14 @@ impl UnixSocket {
                 break;
             }
             let ready = self.wait(task, &self.read_wait, nonblocking, &self.options.receive_timeout, || {
-                if !self.rx.lock().records.is_empty() {
+                let some = || self.rx.lock().has_ordinary(self.options.oob_inline());
+                if some() {
                     return Some(Ok(true));
                 }
                 if let Some(e) = self.take_error() {
                     return Some(Err(e));
                 }
-                self.is_shut(RCV).then(|| Ok(!self.rx.lock().records.is_empty()))
+                self.is_shut(RCV).then(|| Ok(some()))
             });
             match ready {
                 Ok(Ok(true)) => {}
@@ -142,6 +153,23 @@ impl UnixSocket {
         got.bytes = g.total;
         got.full_len = g.total;
         self.finish_control(&mut got, g.cred, want_control);
+        Ok(got)
+    }
+
+    /// recv(2) with MSG_OOB: the byte out of band. EINVAL if there is none, or it comes in line.
+    pub fn recv_urgent(&self, dst: &mut dyn Sink, flags: u32) -> Result<Received> {
+        let mut got = Received { flags: MSG_OOB, ..Received::default() };
+        let byte = {
+            let mut rx = self.rx.lock();
+            let record = rx.urgent().filter(|_| !self.options.oob_inline()).ok_or(EINVAL)?;
+            let byte = record.bytes().first().copied().ok_or(EINVAL)?;
+            if flags & MSG_PEEK == 0 {
+                rx.take_urgent();
+            }
+            byte
+        };
+        got.full_len = 1;
+        got.bytes = if dst.remaining() > 0 { dst.put(&[byte])? } else { 0 };
         Ok(got)
     }
 
@@ -163,8 +191,12 @@ impl UnixSocket {
     }
 
     fn take_step(&self, dst: &mut dyn Sink, got: &mut Received, g: &mut Gathered) -> Result<Step> {
+        let mut skipped = Vec::new();
         let taken = {
             let mut rx = self.rx.lock();
+            if !rx.pass_mark(g.total > 0, self.options.oob_inline(), &mut skipped) {
+                return Ok(Step::Done);
+            }
             let Some(first) = rx.records.front() else { return Ok(Step::Empty) };
             if self.other_sender(g, &first.cred) {
                 return Ok(Step::Done);
@@ -210,8 +242,12 @@ impl UnixSocket {
             let rx = self.rx.lock();
             let mut skip = g.total;
             for r in &rx.records {
-                if self.other_sender(g, &r.cred) {
+                let begun = g.total > 0 || !data.is_empty();
+                if self.other_sender(g, &r.cred) || begun && r.mark != Mark::None {
                     break;
+                }
+                if r.mark != Mark::None && !self.options.oob_inline() {
+                    continue;
                 }
                 let bytes = r.bytes();
                 if skip >= bytes.len() && !bytes.is_empty() {

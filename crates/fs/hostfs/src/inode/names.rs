@@ -26,13 +26,8 @@ impl DirOps for HostInode {
     fn revalidate(&self, name: &[u8], inode: Option<&Arc<dyn Inode>>) -> bool {
         let known = inode.and_then(|i| i.as_any().downcast_ref::<HostInode>());
         match known {
-            Some(i) if i.fs.is_fresh(lock(&i.seen).at_ns) => return true,
-            None => {
-                let at = lock(&self.negatives).get(name).copied();
-                if at.is_some_and(|at| self.fs.is_fresh(at)) {
-                    return true;
-                }
-            }
+            Some(i) if i.is_fresh() => return true,
+            None if self.is_known_absent(name) => return true,
             _ => {}
         }
         let Ok(me) = self.arc() else { return false };
@@ -68,7 +63,7 @@ impl DirOps for HostInode {
         self.changed();
         let stat = file.stat()?;
         let inode = self.fs.intern(&stat, &me, name)?;
-        let opened = Arc::new(Opened { file, readable: true, writable: true });
+        let opened = Opened::new(file, true, true, &stat);
         let old = lock(&self.fs.stash).replace((inode.key, opened));
         drop(old);
         Ok(inode)
@@ -99,7 +94,8 @@ impl DirOps for HostInode {
             Ok((Some(parent), old_name)) => dir.link_at(&*dirs::handle(&parent)?, &old_name, name)?,
             Ok((None, _)) => return Err(errno::EPERM),
             Err(e) => {
-                let opened = old.live().or_else(|| lock(&old.pinned).clone()).ok_or(e)?;
+                let opened =
+                    old.live().or_else(|| old.rare.get().and_then(|r| lock(&r.pinned).clone())).ok_or(e)?;
                 opened.file.link_file_at(&*dir, name)?;
                 old.set_place(Place::at(me, name));
             }
@@ -174,9 +170,9 @@ impl DirOps for HostInode {
         };
         let stat = file.stat()?;
         let (inode, _) = self.fs.intern_at(&stat, Place::nowhere())?;
-        let opened = Arc::new(Opened { file, readable: true, writable: true });
+        let opened = Opened::new(file, true, true, &stat);
         *lock(&inode.opened) = Arc::downgrade(&opened);
-        *lock(&inode.pinned) = Some(opened);
+        *lock(&inode.rare().pinned) = Some(opened);
         Ok(inode)
     }
 }
