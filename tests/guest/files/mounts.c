@@ -14,7 +14,7 @@ static void alone(void)
 	if (unshare(CLONE_NEWNS) == 0)
 		CHECK_OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	else
-		CHECK_EQ(errno, ENOSYS);
+		CHECK(errno == ENOSYS || errno == EINVAL);
 }
 
 static void tmpfs(const char *at, const char *options)
