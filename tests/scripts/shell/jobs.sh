@@ -10,7 +10,7 @@ bg %1 >/dev/null; sleep 0.1; jobs | grep -c Running
 kill %1; wait %1 2>/dev/null || echo "ended $?"
 (sleep 0.1; exit 5) & wait $! || echo "job $?"
 sleep 50 | cat & kill -- -$! 2>/dev/null || kill %+; wait 2>/dev/null || true; jobs >/dev/null; jobs | wc -l
-for i in 1 2 3 4 5; do (sleep 0.0$i; exit $i) & done; s=0; for j in $(jobs -p); do wait $j || s=$((s + $?)); done; echo $s
+for i in 1 2 3 4 5; do (sleep 1.$i; exit $i) & done; s=0; for j in $(jobs -p); do wait $j || s=$((s + $?)); done; echo $s
 sleep 0.2 & fg %% >/dev/null; echo "fg $?"
 trap 'echo chld' CHLD; (exit 0) & wait; trap - CHLD
 set +m
