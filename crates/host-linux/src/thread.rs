@@ -321,6 +321,11 @@ impl Thread {
         ignores
     }
 
+    /// Whether its state word says that it waits for its kernel thread.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state().load(SeqCst) & (state::KERNEL | state::SERVICE) == state::KERNEL
+    }
+
     /// Kicks again, and lets the kernel thread look at the state word, whatever became of the wake-up.
     pub(crate) fn nudge(&self) {
         let _ = self.stub.with_pid(|pid| process::signal_thread(pid, self.tid(), libc::SIGURG));

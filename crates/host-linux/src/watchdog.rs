@@ -43,6 +43,8 @@ struct Suspect {
     cpu: u64,
     looks: u32,
     asleep: u32,
+    /// Looks at which it had stopped, and its kernel thread had not seen it.
+    stopped: u32,
 }
 
 impl Watchdog {
@@ -72,7 +74,7 @@ impl Watchdog {
                 (Instant::now(), |t: &Weak<Thread>| t.upgrade().map_or(0, |t| process_time(&t)));
             suspects.extend(new.into_iter().map(|thread| {
                 let cpu = first(&thread);
-                Suspect { thread, since, cpu, looks: 0, asleep: 0 }
+                Suspect { thread, since, cpu, looks: 0, asleep: 0, stopped: 0 }
             }));
             suspects.retain_mut(|s| s.thread.upgrade().is_some_and(|t| s.look(&t)));
             let mut list = lock(&self.list);
@@ -97,6 +99,12 @@ impl Suspect {
         if thread.is_served() {
             // Its memory is being changed, for as long as that takes the host.
             (self.looks, self.asleep, self.since) = (0, 0, Instant::now());
+            return true;
+        }
+        if thread.is_stopped() && self.stopped < LAST {
+            // Its kernel thread has only to get a processor; a word that says so and is made up is believed for a while.
+            self.stopped += 1;
+            thread.nudge();
             return true;
         }
         self.looks += 1;
