@@ -75,8 +75,7 @@ pub(crate) struct Seat {
     need: AtomicU32,
     /// What the outing has saved so far.
     credit: AtomicI32,
-    /// When the guest thread stopped last, and when it was resumed, in processor cycles.
-    stopped: AtomicU64,
+    /// When the guest thread was resumed last, in processor cycles.
     resumed: AtomicU64,
     /// Others wait for the kernel thread's processor.
     way: AtomicBool,
@@ -94,7 +93,6 @@ impl Seat {
             streak: AtomicU32::new(0),
             need: AtomicU32::new(STREAK),
             credit: AtomicI32::new(0),
-            stopped: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             way: AtomicBool::new(false),
         }
@@ -113,7 +111,6 @@ impl Seat {
     /// The guest thread has stopped; `slept` if its kernel thread had to be woken.
     pub(crate) fn waited(&self, slept: bool) {
         self.in_guest.store(false, Relaxed);
-        self.stopped.store(cycles(), Relaxed);
         if slept && self.is_out() {
             self.charge();
         }

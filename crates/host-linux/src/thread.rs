@@ -158,6 +158,13 @@ impl Thread {
 
     /// Processor time that its host thread has had, in nanoseconds (proc_pid_schedstat(5)). The file stays open if `keep`.
     pub(crate) fn time_ns(&self, keep: bool) -> u64 {
+        let (ran, _) = self.times(keep);
+        self.seen.store(ran, Relaxed);
+        ran
+    }
+
+    /// The first two numbers of the host thread's schedstat.
+    fn times(&self, keep: bool) -> (u64, u64) {
         let mut file = lock(&self.schedstat);
         if file.is_none() {
             let open = |pid| File::open(format!("/proc/{pid}/task/{}/schedstat", self.tid()));
@@ -168,10 +175,9 @@ impl Thread {
         if !keep {
             *file = None;
         }
-        let digits = text[..n].split(|b| *b == b' ').next().unwrap_or_default();
-        let ns = std::str::from_utf8(digits).ok().and_then(|t| t.parse().ok()).unwrap_or(0);
-        self.seen.store(ns, Relaxed);
-        ns
+        let text = std::str::from_utf8(&text[..n]).unwrap_or_default();
+        let mut numbers = text.split(' ').map(|t| t.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
     /// Forgets the file of its times.
@@ -243,11 +249,8 @@ impl Thread {
 
     /// Time that the host thread ran, and time that it waited for a processor, in nanoseconds.
     pub(crate) fn schedstat(&self) -> (u64, u64) {
-        let tid = self.tid();
-        let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat"));
-        let text = self.stub.with_pid(read).and_then(|t| t.ok()).unwrap_or_default();
-        let mut numbers = text.split(' ').map(|n| n.parse().unwrap_or(0));
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+        let open = lock(&self.schedstat).is_some();
+        self.times(open)
     }
 
     /// Whether the host thread sleeps until it is resumed.

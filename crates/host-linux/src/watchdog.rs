@@ -120,3 +120,29 @@ impl Suspect {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+    use hal::Kicker;
+
+    #[test]
+    fn a_stopped_thread_is_not_blamed_for_its_kernel_thread() {
+        let engine = Engine::start(0).unwrap_or_else(|e| panic!("{e}"));
+        let (stub, _service, thread) = engine.bear_empty(|_| {}).unwrap();
+        // Stopped, kicked, and for its kernel thread still in guest code: nobody looks at the state word.
+        engine.placement.before_resume(&thread, true);
+        thread.kick();
+        let since = Instant::now().checked_sub(TICK * LAST).unwrap();
+        let thread_ref = Arc::downgrade(&thread);
+        let mut s = Suspect { thread: thread_ref, since, cpu: 0, looks: 0, asleep: 0, stopped: 0 };
+        assert!(thread.is_stopped() && thread.ignores_kick());
+        assert!((0..LAST).all(|_| s.look(&thread)), "as long as a kernel thread may want for a processor");
+        // A word that guest code made up is not believed for ever.
+        assert!((0..=LAST).any(|_| !s.look(&thread)));
+        stub.await_death(Duration::from_secs(5));
+        assert!(stub.death().is_some());
+        engine.close();
+    }
+}

@@ -100,19 +100,30 @@ pub fn from_memory(task: &Task, src: &mut dyn Source, to: &File, nonblocking: bo
 /// vmsplice(2) out of a pipe: what is there, once there is something. EBADF if it is none to read from.
 pub fn to_memory(task: &Task, from: &File, dst: &mut dyn Sink, nonblocking: bool) -> Result<usize> {
     let pipe = pipe_of(from).filter(|_| from.readable()).ok_or(EBADF)?;
+    drain(task, pipe, nonblocking || from.nonblocking(), dst.remaining(), |data| dst.put(data))
+}
+
+/// Gives up to `len` bytes of a pipe to `put`, piece by piece; what it does not take stays. Waits for the first bytes only.
+fn drain(
+    task: &Task,
+    from: &PipeEnd,
+    nonblocking: bool,
+    len: usize,
+    mut put: impl FnMut(&[u8]) -> Result<usize>,
+) -> Result<usize> {
     let mut done = 0;
-    while dst.remaining() > 0 {
-        match pipe.wait_data(task, nonblocking || from.nonblocking() || done > 0) {
+    while done < len {
+        match from.wait_data(task, nonblocking || done > 0) {
             Ok(true) => {}
             Ok(false) => break,
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         }
-        let data = pipe.take(dst.remaining().min(CHUNK));
-        let result = dst.put(&data);
+        let data = from.take((len - done).min(CHUNK));
+        let result = put(&data);
         let n = *result.as_ref().unwrap_or(&0);
         if n < data.len() {
-            pipe.put_back(&data[n..]);
+            from.put_back(&data[n..]);
         }
         done += n;
         match result {
@@ -164,34 +175,13 @@ fn out_of_pipe(
     if pos.is_some() && to.ops.is_stream() {
         return Err(ESPIPE);
     }
-    let mut done = 0;
-    while done < len {
-        // Waits for the first bytes only.
-        match from.wait_data(task, nonblocking || done > 0) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(_) if done > 0 => break,
-            Err(e) => return Err(e),
-        }
-        let data = from.take((len - done).min(CHUNK));
-        let mut src = BufSource(&data);
-        let result = match &mut pos {
+    drain(task, from, nonblocking, len, |data| {
+        let mut src = BufSource(data);
+        match &mut pos {
             Some(p) => rw::pwrite(task, to, &mut src, **p, Append::AsOpened).inspect(|n| **p += *n as u64),
             None => rw::write(task, to, &mut src),
-        };
-        let n = *result.as_ref().unwrap_or(&0);
-        if n < data.len() {
-            from.put_back(&data[n..]);
         }
-        done += n;
-        match result {
-            Ok(n) if n == data.len() => {}
-            Ok(_) => break,
-            Err(_) if done > 0 => break,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(done)
+    })
 }
 
 fn into_pipe(
