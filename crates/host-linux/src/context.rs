@@ -269,7 +269,8 @@ impl LinuxContext {
     fn turn(&mut self, flags: u32) -> Option<u32> {
         let slot = self.slot();
         slot.set32(ctl::INTERRUPTED, 0);
-        slot.set32(ctl::FLAGS, flags);
+        let errands = if self.space.send_on_errands(&self.thread) { flag::ERRANDS } else { 0 };
+        slot.set32(ctl::FLAGS, flags | errands);
         let placement = &self.engine().placement;
         placement.before_resume(&self.thread, self.thread.is_asleep());
         if !self.space.hand_over(&self.thread) {
