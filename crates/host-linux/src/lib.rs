@@ -30,6 +30,7 @@ mod stream;
 mod stub;
 mod sys;
 pub mod tap;
+mod texts;
 mod thread;
 mod watchdog;
 mod x86_64;
