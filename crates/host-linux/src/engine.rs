@@ -44,6 +44,8 @@ pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 const SLICE: u64 = 100_000;
 /// How long a new stub has to come up.
 const BIRTH_LIMIT: Duration = Duration::from_secs(10);
+/// How long killed stubs may take to be gone at the end: each needs a processor to end on.
+const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 
 /// One stub process.
 pub(crate) struct Stub {
@@ -444,12 +446,14 @@ impl Engine {
         self.settled.notify_all();
     }
 
-    /// Ends every stub and waits until they are collected.
+    /// Ends every stub and waits until they are collected. What is not by then is in the host's hands, which kills it
+    /// with the keeper.
     pub(crate) fn close(&self) {
         self.placement.close();
         self.closed.store(true, SeqCst);
+        let end = Instant::now() + CLOSE_LIMIT;
         let mut book = lock(&self.book);
-        while !book.closing {
+        while !book.closing && Instant::now() < end {
             book.stubs.values().for_each(|s| s.kill());
             let wait = Duration::from_millis(20);
             book.waiting = true;
