@@ -100,7 +100,8 @@ impl Mm {
         let size = before.next_power_of_two().clamp(PIECE, PIECE_MAX);
         let size = if always { PIECE } else { size };
         let (start, end) = if upward {
-            (low, high.min(low + size))
+            // To where a large page may end.
+            (low, high.min((low / size + 1) * size).max(page + PAGE_SIZE))
         } else if high - page <= PIECE {
             (low.max(high.saturating_sub(size)), high)
         } else {
