@@ -13,6 +13,7 @@ mod context;
 pub mod dgram;
 mod doomed;
 mod engine;
+mod errands;
 mod facts;
 mod file;
 mod host;

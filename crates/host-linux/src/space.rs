@@ -105,6 +105,19 @@ impl LinuxSpace {
         }
     }
 
+    /// Before a stopped thread goes on: leaves what was deferred to itself, if it can see to it.
+    pub(crate) fn send_on_errands(&self, thread: &Thread) -> bool {
+        if !self.lazy.load(SeqCst) {
+            return false;
+        }
+        let mut service = lock(&self.service);
+        let sent = service.has_deferred() && service.send_on_errands(&thread.slot, self.is_single());
+        if sent {
+            self.lazy.store(false, SeqCst);
+        }
+        sent
+    }
+
     /// Before a stopped thread goes on: does what was deferred. True if the service thread will let the thread go on
     /// itself.
     pub(crate) fn hand_over(&self, thread: &Thread) -> bool {
