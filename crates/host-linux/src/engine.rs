@@ -236,6 +236,8 @@ pub(crate) struct Engine {
     pub(crate) has_proc: bool,
     /// The host never refuses anonymous memory that is not reserved: nobody need wait until it is mapped.
     pub(crate) maps_freely: bool,
+    /// Hard limit of private writable memory that stubs inherit.
+    pub(crate) data_limit: u64,
     closed: AtomicBool,
     _code: OwnedFd,
     _ctl_ro: OwnedFd,
@@ -347,6 +349,7 @@ impl Engine {
             vdso,
             has_proc,
             maps_freely: has_proc && facts::maps_freely(),
+            data_limit: process::hard_data_limit(),
             closed: AtomicBool::new(false),
             _code: code_ro,
             _ctl_ro: ctl_ro,

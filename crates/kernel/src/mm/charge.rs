@@ -51,7 +51,7 @@ pub struct Charge {
     resident: AtomicU64,
     committed: AtomicU64,
     oom_kills: AtomicU64,
-    /// Private bytes that guests may write without asking.
+    /// Private bytes that guests may write without asking, as the host was told.
     exposed: AtomicU64,
     /// Those of them that were exposed since the last sample.
     since: AtomicU64,
@@ -125,14 +125,16 @@ impl Charge {
     pub(super) fn is_overexposed(&self, bytes: u64) -> bool {
         self.exposed.load(Ordering::Relaxed).saturating_add(bytes) > self.limit.saturating_mul(2)
     }
-    /// An address space exposes more, or less.
-    pub(super) fn exposed_changed(&self, before: u64, now: u64) {
+    /// The host was told that an address space may expose more, or less.
+    pub(super) fn allowed_changed(&self, before: u64, now: u64) {
         if now >= before {
             self.exposed.fetch_add(now - before, Ordering::Relaxed);
-            return;
+        } else {
+            self.exposed.fetch_sub(before - now, Ordering::Relaxed);
         }
-        let less = before - now;
-        self.exposed.fetch_sub(less, Ordering::Relaxed);
+    }
+    /// An address space exposes less than before.
+    pub(super) fn give_back(&self, less: u64) {
         let _ = self
             .since
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |s| (s > 0).then(|| s.saturating_sub(less)));

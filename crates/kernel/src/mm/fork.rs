@@ -19,6 +19,7 @@ impl Mm {
             mapped: i.mapped.clone(),
             withheld: i.withheld.clone(),
             exposed: i.exposed,
+            allowed: i.allowed,
             layout: i.layout,
             // mlock(2): locks are not inherited.
             default_flags: VmaFlags::empty(),
@@ -29,6 +30,9 @@ impl Mm {
         let fits = self.charge.expose(exposed);
         let child = Mm::with(child_ctx.space(), self.charge.clone(), inner, image);
         let done = child.settle().and_then(|()| if fits { Ok(()) } else { child.withhold_all() });
+        if !fits {
+            child.allow_less();
+        }
         // Only now: a truncation that did not see the child as a mapper yet waits for this lock.
         drop(i);
         done?;

@@ -151,8 +151,9 @@ pub(crate) struct Inner {
     layout: Layout,
     /// Private writable addresses that the host does not let be written yet.
     withheld: RangeSet,
-    /// Exposed bytes told to the charge.
+    /// Bytes exposed, and how many may be, as the host and the charge were told.
     exposed: u64,
+    allowed: u64,
     /// Flags of new mappings (mlockall(2) MCL_FUTURE).
     default_flags: VmaFlags,
     /// Committed bytes told to the charge.
@@ -184,6 +185,7 @@ impl Mm {
             mapped: RangeSet::default(),
             withheld: RangeSet::default(),
             exposed: 0,
+            allowed: 0,
             layout,
             default_flags: VmaFlags::empty(),
             committed: 0,
@@ -194,7 +196,7 @@ impl Mm {
 
     fn with(space: Arc<dyn Space>, charge: Arc<Charge>, inner: Inner, image: Image) -> Arc<Mm> {
         charge.add_committed(inner.committed);
-        charge.exposed_changed(0, inner.exposed);
+        charge.allowed_changed(0, inner.allowed);
         Arc::new_cyclic(|me| Mm {
             space,
             charge,
@@ -287,11 +289,12 @@ impl Mm {
             std::cmp::Ordering::Equal => {}
         }
         i.committed = t.committed;
-        let exposed = t.private.saturating_sub(i.withheld.bytes());
-        if exposed != i.exposed {
-            self.charge.exposed_changed(i.exposed, exposed);
-            i.exposed = exposed;
+        let exposed = i.exposed_now();
+        if exposed < i.exposed {
+            self.charge.give_back(i.exposed - exposed);
         }
+        i.exposed = exposed;
+        self.allow(i, exposed);
     }
 }
 
@@ -301,7 +304,8 @@ impl Drop for Mm {
         self.space.kill();
         let i = self.inner.get_mut();
         self.charge.sub_committed(i.committed);
-        self.charge.exposed_changed(i.exposed, 0);
+        self.charge.give_back(i.exposed);
+        self.charge.allowed_changed(i.allowed, 0);
     }
 }
 

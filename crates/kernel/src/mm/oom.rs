@@ -75,6 +75,7 @@ fn look(m: &Machine) -> u64 {
         private = users.iter().map(|u| u.1.space.proportional_bytes()).sum();
     }
     m.memory.set_resident(private, since);
+    users.iter().for_each(|u| u.1.allow_less());
     let used = private + cache;
     if used > limit {
         kill_largest(m, users, used);

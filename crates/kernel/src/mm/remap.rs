@@ -172,6 +172,9 @@ impl Mm {
         keep_old: bool,
         gone: &mut Vec<Vma>,
     ) -> Result<()> {
+        if keep_old && v.is_private() {
+            self.allow(i, i.exposed_now() + kept);
+        }
         let mut moved = v.clone();
         moved.start = new;
         moved.end = new + new_len;
@@ -194,6 +197,7 @@ impl Mm {
                 let (len, to) = (b - a, new + (a - old));
                 let op = MapOp::Remap { old: a, old_len: len, new: to, new_len: len, keep: keep_old };
                 if self.space.apply(&[op]).is_err() {
+                    self.allow(i, i.exposed_now() + len);
                     self.copy_pages(v, a, len, to, keep_old)?;
                     push_protect(i, &moved, to, to + len, moved.prot, &mut ops);
                 }

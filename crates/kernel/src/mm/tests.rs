@@ -255,8 +255,13 @@ fn what_the_machine_may_not_have_is_asked_for() {
     assert_eq!(load(&w.mm, beyond + P), Some(b'd'));
     // A child has what its parent has, and asks for all of it.
     w.mm.munmap(beyond, 3 * half * P).unwrap();
+    // What was allowed once counts until a sample has passed.
     w.mm.mprotect(first, half * P, RW, false).unwrap();
-    assert_eq!(charge.since(), half * P);
+    assert_eq!(exposed(), 0);
+    w.mm.mprotect(first, half * P, R, false).unwrap();
+    w.mm.allow_less();
+    w.mm.mprotect(first, half * P, RW, false).unwrap();
+    assert_eq!((exposed(), charge.since()), (half * P, half * P));
     charge.force(1);
     let mut ctx = w.ctx;
     let (child, _ctx) = w.mm.fork(&mut *ctx, &Regs::default()).unwrap();

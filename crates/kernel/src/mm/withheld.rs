@@ -12,6 +12,8 @@ use crate::error::Result;
 /// Bytes exposed at a first store, and at most at one store.
 const PIECE: u64 = 64 << 10;
 const PIECE_MAX: u64 = 2 << 20;
+/// What may be exposed is told to the host in steps of this: telling costs a host call.
+const STEP: u64 = 256 << 10;
 /// Parts of a program up to this size are exposed when it begins.
 const PROGRAM: u64 = 1 << 20;
 
@@ -55,10 +57,44 @@ pub(super) enum Asked {
     Short,
 }
 
+impl Inner {
+    /// Bytes exposed, as the list says.
+    pub(super) fn exposed_now(&self) -> u64 {
+        self.vmas.totals().private.saturating_sub(self.withheld.bytes())
+    }
+}
+
 impl Mm {
+    /// Tells the host, before it is asked to map them, that so many bytes may be exposed: guest code that maps memory by
+    /// itself gets no more.
+    pub(super) fn allow(&self, i: &mut Inner, bytes: u64) {
+        if bytes > i.allowed {
+            let new = bytes.next_multiple_of(STEP);
+            self.charge.allowed_changed(i.allowed, new);
+            self.space.allow_data(new);
+            i.allowed = new;
+        }
+    }
+
+    /// Takes back what is allowed and not exposed, unless changes are under way that need it.
+    pub(super) fn allow_less(&self) {
+        let Some(mut i) = self.inner.try_lock() else { return };
+        let new = i.exposed_now().next_multiple_of(STEP).max(STEP);
+        if new + 4 * STEP <= i.allowed && self.space.is_settled() {
+            self.space.allow_data(new);
+            self.charge.allowed_changed(i.allowed, new);
+            i.allowed = new;
+        }
+    }
+
     /// Before `[start, end)` of a mapping is made: exposed or withheld?
     pub(super) fn expose(&self, i: &mut Inner, v: &Vma, start: u64, end: u64) {
-        if v.is_private() && start < end && !self.charge.expose(end - start) {
+        if !v.is_private() || start >= end {
+            return;
+        }
+        if self.charge.expose(end - start) {
+            self.allow(i, i.exposed_now() + (end - start));
+        } else {
             i.withheld.add(start, end);
         }
     }
@@ -67,6 +103,7 @@ impl Mm {
     pub(super) fn expose_program(&self, i: &mut Inner, v: &Vma) {
         if v.is_private() && v.len() <= PROGRAM {
             self.charge.force(v.len());
+            self.allow(i, i.exposed_now() + v.len());
         } else {
             self.expose(i, v, v.start, v.end);
         }
@@ -80,12 +117,19 @@ impl Mm {
             .filter(|v| !v.is_shared() && v.prot.write != prot.write)
             .map(|v| (v.start.max(start), v.end.min(end)))
             .collect();
+        let mut more = 0;
         for (a, b) in parts {
             if !prot.write {
                 i.withheld.remove(a, b);
-            } else if !self.charge.expose(b - a) {
+            } else if self.charge.expose(b - a) {
+                more += b - a;
+            } else {
                 i.withheld.add(a, b);
             }
+        }
+        if more > 0 {
+            // What is withheld of the range is not in the list as writable yet.
+            self.allow(i, i.exposed + more);
         }
     }
 
