@@ -588,6 +588,16 @@ impl Space for LinuxSpace {
         kib.map_or_else(|| self.resident_bytes().0, |kib| kib << 10)
     }
 
+    fn allow_data(&self, bytes: u64) {
+        // Refused where the host allows less anyhow.
+        let _ = self.stub.with_pid(|pid| process::limit_data(pid, bytes, self.engine.data_limit));
+    }
+
+    fn is_settled(&self) -> bool {
+        // Errands count as done when the thread comes back; alone in its space, it makes them before anything else.
+        !self.lazy.load(SeqCst)
+    }
+
     fn watch(&self, on: bool) {
         self.watch_code(on);
     }

@@ -53,9 +53,11 @@ impl Mm {
     /// Whether a range is private memory that can be written and that the host looks after, as far as can be told at once.
     pub(crate) fn is_plain(&self, addr: u64, len: usize) -> bool {
         let Some(i) = self.inner.try_lock() else { return false };
-        i.vmas.find(addr).is_some_and(|v| {
-            v.end - addr >= len as u64 && v.prot.write && !v.is_shared() && v.cache().is_none()
-        })
+        let withheld = i.withheld.touches(addr, addr.saturating_add(len as u64));
+        !withheld
+            && i.vmas.find(addr).is_some_and(|v| {
+                v.end - addr >= len as u64 && v.prot.write && !v.is_shared() && v.cache().is_none()
+            })
     }
 
     pub fn covers(&self, addr: u64) -> bool {
