@@ -136,6 +136,11 @@ impl Slot {
         self.slots.window.write(self.inside(at, buf.len()), buf);
     }
 
+    /// Reads from a file of the host into the slot.
+    pub(crate) fn pread(&self, at: usize, len: usize, fd: i32, offset: u64) -> Result<usize> {
+        self.slots.window.pread(self.inside(at, len), len, fd, offset)
+    }
+
     pub(crate) fn zero(&self, at: usize, len: usize) {
         self.slots.window.zero(self.inside(at, len), len);
     }
