@@ -158,6 +158,8 @@ pub trait Context: Send {
         let _ = (file, offset, addr, len);
         None
     }
+    /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
+    fn forget_program(&mut self) {}
     /// Does now what was left for later.
     fn flush(&mut self) {}
     /// Atomically compares and swaps a 32-bit word of guest memory, aligned. Returns the value found.

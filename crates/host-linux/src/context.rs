@@ -673,6 +673,12 @@ impl Context for LinuxContext {
         Some(done)
     }
 
+    fn forget_program(&mut self) {
+        self.flush();
+        self.captured = (0, 0);
+        self.slot().wipe(ctl::BUFFER, ctl::BUFFER_END);
+    }
+
     fn flush(&mut self) {
         if self.later.count != 0 && !self.copy_pieces() {
             self.set_result(errno::EFAULT.as_ret());

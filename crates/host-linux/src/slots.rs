@@ -145,6 +145,16 @@ impl Slot {
         self.slots.window.zero(self.inside(at, len), len);
     }
 
+    /// Makes a range of pages zero; of those behind the first, few have memory mostly, or none.
+    pub(crate) fn wipe(&self, from: usize, to: usize) {
+        let page = PAGE as usize;
+        self.zero(from, page);
+        let (low, high) = (self.base + (from + page) as u64, self.base + to as u64);
+        if self.slots.holds(low, high) && memory::punch(&self.slots.fd, low, high - low).is_err() {
+            self.zero(from + page, to - from - page);
+        }
+    }
+
     /// Gives the memory behind the slot back but for the control page.
     pub(crate) fn shrink(&self) {
         // Failure costs memory and nothing else.

@@ -165,3 +165,28 @@ fn a_host_file_is_read_past_the_kernel_process() {
     assert_eq!(c.read_file_later(&*file, 0, DATA, 33000), None);
     assert_eq!(c.read_file_later(&*file, 0, crate::layout::REGION - 2, 4), None);
 }
+
+#[test]
+fn the_next_program_finds_nothing_of_the_last() {
+    let host = host();
+    let code = Asm::new().label(0).call(500).jmp(0).build();
+    let mut c = program(&host, &code);
+    expect_call(&mut *c, 500);
+    let slot = crate::layout::SLOTS + crate::layout::ctl::BUFFER as u64;
+    let mut b = vec![0; 12000];
+    let found = |c: &mut dyn Context, b: &mut [u8]| {
+        assert_eq!(c.space().read_forced(slot, b), b.len());
+        b.contains(&0x5a)
+    };
+    assert!(c.write_later(DATA, &[0x5a; 12000]));
+    c.set_result(0);
+    expect_call(&mut *c, 500);
+    assert!(found(&mut *c, &mut b));
+    c.forget_program();
+    assert!(!found(&mut *c, &mut b));
+    assert!(c.write_later(DATA, b"new"));
+    c.set_result(0);
+    expect_call(&mut *c, 500);
+    assert_eq!(c.space().read(DATA, &mut b[..3]), 3);
+    assert_eq!(&b[..3], b"new");
+}
