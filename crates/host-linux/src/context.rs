@@ -116,15 +116,12 @@ impl LinuxContext {
         self.slot().set64(ctl::GS_BASE, gs_base);
     }
 
-    /// Begins a site again whose trampoline was interrupted. Returns whether it was one.
+    /// Takes a thread out of a trampoline where it was interrupted. Whether it was in one, but not amid the guest's own
+    /// instructions.
     fn leave_trampoline(&self, frame: Frame<'_>) -> bool {
-        match self.space.site_of(frame.get(frame::RIP)) {
-            Some(site) => {
-                frame.set(frame::RIP, site);
-                true
-            }
-            None => false,
-        }
+        let Some((at, amid)) = self.space.site_of(frame.get(frame::RIP)) else { return false };
+        frame.set(frame::RIP, at);
+        !amid
     }
 
     /// A thread in a new, empty space.
@@ -275,7 +272,8 @@ impl LinuxContext {
     fn turn(&mut self, flags: u32) -> Option<u32> {
         let slot = self.slot();
         slot.set32(ctl::INTERRUPTED, 0);
-        slot.set32(ctl::FLAGS, flags);
+        let errands = if self.space.send_on_errands(&self.thread) { flag::ERRANDS } else { 0 };
+        slot.set32(ctl::FLAGS, flags | errands);
         let placement = &self.engine().placement;
         placement.before_resume(&self.thread, self.thread.is_asleep());
         if !self.space.hand_over(&self.thread) {
@@ -325,13 +323,19 @@ impl LinuxContext {
                         Some(Event::Kicked)
                     }
                     signo @ (libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP) => {
-                        if signo == libc::SIGSEGV && !self.own_gs && self.leave_trampoline(frame) {
+                        let left = self.leave_trampoline(frame);
+                        if signo == libc::SIGSEGV && !self.own_gs && left {
                             // The guest has changed GS by itself.
                             let gs_base = self.slot().get64(ctl::GS_BASE);
                             self.set_gs(gs_base);
                             return None;
                         }
                         let trapno = frame.trapno();
+                        let at = frame.get(frame::RIP).wrapping_sub(1);
+                        if trapno == 3 && self.space.is_changing(at) {
+                            frame.set(frame::RIP, at);
+                            return None;
+                        }
                         let addr = if trapno == 14 { frame.cr2() } else { 0 };
                         Some(Event::Exception(Exception {
                             signo: signo as u8,

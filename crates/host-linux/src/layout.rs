@@ -85,6 +85,10 @@ pub(crate) mod ctl {
     /// Values answered in the stub: pid, tid, ppid, uid, euid, gid, egid; and whether they are valid.
     pub(crate) const FAST: usize = 0x100;
     pub(crate) const FAST_VALID: usize = 0x11c;
+    /// Errands before it goes on, see [`crate::errands`].
+    pub(crate) const ERRAND_COUNT: usize = 0x120;
+    pub(crate) const ERRANDS: usize = 0x200;
+    pub(crate) const ERRANDS_MAX: usize = 8;
     /// Top of the patched path's stack.
     pub(crate) const STACK_TOP: usize = 0x7f0;
     /// Registers of a thread that came by a patched site.
@@ -127,6 +131,8 @@ pub(crate) mod kind {
     pub(crate) const CAS: u32 = 0x42;
     /// A piece could not be copied out.
     pub(crate) const COPY_FAULT: u32 = 0x43;
+    /// An errand failed.
+    pub(crate) const ERRAND_FAULT: u32 = 0x44;
 }
 
 const _: () = assert!(TRAMPOLINES < SLOTS && SLOTS + SLOTS_MAX * SLOT_LEN <= REGION + REGION_LEN);
@@ -143,8 +149,22 @@ pub(crate) mod flag {
     pub(crate) const EXIT: u32 = 8;
     /// Compare and swap a word of guest memory, and come back.
     pub(crate) const CAS: u32 = 0x10;
-    /// Copy the pieces of [`super::ctl::OUT_LIST`] first of all.
+    /// Copy the pieces of [`super::ctl::OUT_LIST`], after the errands and before all else.
     pub(crate) const COPY: u32 = 0x20;
+    /// Make the calls of [`super::ctl::ERRANDS`] first of all.
+    pub(crate) const ERRANDS: u32 = 0x40;
+}
+
+/// Offsets in an errand: the call's number, its first three arguments (the third of 32 bits), and its result.
+pub(crate) mod errand {
+    pub(crate) const NR: usize = 0;
+    pub(crate) const THIRD: usize = 4;
+    pub(crate) const ADDR: usize = 8;
+    pub(crate) const LEN: usize = 16;
+    pub(crate) const EXPECT: usize = 24;
+    pub(crate) const STEP: usize = 32;
+    /// As an expected result: any will do. No call returns it.
+    pub(crate) const ANY: u64 = 1;
 }
 
 /// What the stub captures of a system call's arguments, by number, in a table of [`consts::CAPTURES`]. The bytes are as the

@@ -2,10 +2,12 @@
 //!
 //! A batch is waited for ([`Service::run`]), or left alone ([`Service::start`]), or handed over together with a stopped
 //! guest thread, which goes on when it is done ([`Service::chain`]): no processor changes address spaces twice then. What
-//! need not be done before guest code goes on is collected first ([`Service::defer`]).
+//! need not be done before guest code goes on is collected first ([`Service::defer`]), and mostly left to the guest thread
+//! itself ([`Service::send_on_errands`]).
 
 use std::{
     sync::{Arc, atomic::Ordering::*},
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -13,17 +15,19 @@ use hal::{Result, errno};
 
 use crate::{
     engine::Stub,
-    layout::{PAGE, reply, request},
+    errands,
+    layout::{PAGE, ctl, reply, request},
+    slots::Slot,
     sys::{futex, process},
 };
 
 /// One system call of the service thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op {
-    nr: u64,
+    pub(crate) nr: u64,
     mode: u32,
-    args: [u64; 6],
-    expect: u64,
+    pub(crate) args: [u64; 6],
+    pub(crate) expect: u64,
 }
 
 impl Op {
@@ -35,6 +39,11 @@ impl Op {
     /// A call whose result is for the caller to judge.
     pub(crate) fn any(nr: i64, args: [u64; 6]) -> Op {
         Op { nr: nr as u64, mode: request::ANY, args, expect: 0 }
+    }
+
+    /// Whether any result will do.
+    pub(crate) fn takes_any(&self) -> bool {
+        self.mode & request::ANY != 0
     }
 }
 
@@ -65,6 +74,8 @@ pub(crate) struct Service {
     open: bool,
     /// To be done before guest code goes on.
     deferred: Vec<Op>,
+    /// The kernel thread that deferred all of it, if it was one.
+    deferrer: Option<ThreadId>,
     /// Where the results of the last [`Service::run`] begin.
     first: usize,
 }
@@ -74,7 +85,7 @@ impl Service {
         let page = &stub.pages;
         page.set64(request::FENCE, page.offset() + request::DONE as u64);
         (0..4).for_each(|i| page.set32(request::DONE + i * request::DONE_STEP, 0));
-        Service { stub, seq: 0, open: false, deferred: Vec::new(), first: 0 }
+        Service { stub, seq: 0, open: false, deferred: Vec::new(), deferrer: None, first: 0 }
     }
 
     pub(crate) fn stub(&self) -> &Arc<Stub> {
@@ -146,8 +157,28 @@ impl Service {
         if ops.len() > request::OPS_MAX / 2 {
             return self.run(ops);
         }
+        let me = Some(thread::current().id());
+        self.deferrer = if self.deferred.is_empty() || self.deferrer == me { me } else { None };
         self.deferred.extend_from_slice(ops);
         Ok(())
+    }
+
+    /// Gives what was deferred to the guest thread that goes on, if it can see to it: alone in its space, or by calls of
+    /// its own that other threads do not depend on.
+    pub(crate) fn send_on_errands(&mut self, slot: &Slot, single: bool) -> bool {
+        let own = single || self.deferrer == Some(thread::current().id());
+        let mut ops = self.deferred.iter();
+        let fits = self.deferred.len() <= ctl::ERRANDS_MAX;
+        if !own || !fits || !ops.all(|op| errands::suits(op) && (single || errands::is_timeless(op))) {
+            return false;
+        }
+        // What was handed over before comes before.
+        if self.settle().is_err() {
+            return false;
+        }
+        errands::give(slot, &self.deferred);
+        self.deferred.clear();
+        true
     }
 
     /// Whether changes were deferred and not handed over.
@@ -223,7 +254,7 @@ impl Service {
                     self.stub.await_death(DEATH_LIMIT);
                     return Err(errno::ESRCH);
                 }
-                std::thread::sleep(Duration::from_millis(1));
+                thread::sleep(Duration::from_millis(1));
                 continue;
             }
             let sleeping = found | reply::SLEEPS;

@@ -10,6 +10,26 @@ use crate::{
     x86_64::patch::{self, AREA_LEN, Form, Patches, Site},
 };
 
+/// Commands of membarrier(2): all threads of the space take notice of changed code.
+const SYNC_CORE: u32 = 1 << 5;
+const REGISTER_SYNC_CORE: u32 = 1 << 6;
+/// `int3`.
+const BREAKPOINT: u8 = 0xcc;
+
+/// Bytes of code that become others.
+struct Change<'a> {
+    at: u64,
+    before: &'a [u8],
+    after: &'a [u8],
+}
+
+impl Change<'_> {
+    /// Whether the bytes lie in one aligned word, which the processor stores and fetches as a whole.
+    fn fits_one_store(&self) -> bool {
+        self.at % 8 + self.after.len() as u64 <= 8
+    }
+}
+
 impl LinuxSpace {
     /// Told of each system call that came by a signal: rewrites its site when that begins to pay.
     pub(crate) fn visit_site(&self, ret: u64, nr: u64) {
@@ -17,6 +37,9 @@ impl LinuxSpace {
             return;
         }
         let mut patches = lock(&self.patches);
+        if let Some(t) = patches.text_of(ret) {
+            t.text.trapped(ret - t.addr);
+        }
         if patches.count(ret, nr) {
             // Whether it worked shows at the next visit.
             let _ = self.rewrite(&mut patches, ret, nr);
@@ -24,13 +47,16 @@ impl LinuxSpace {
     }
 
     fn rewrite(&self, patches: &mut Patches, ret: u64, nr: u64) -> Option<()> {
-        let mut bytes = [0; 10];
-        let from = ret.checked_sub(8)?;
+        let mut bytes = [0; (patch::BEFORE + patch::BEHIND) as usize];
         // The site may open its mapping: what stands before it is of interest only if it is there.
-        let readable =
-            |&back: &usize, b: &mut [u8; 10]| self.read(ret - back as u64, &mut b[8 - back..]) > back;
-        [8, 7, 4].iter().find(|back| readable(back, &mut bytes))?;
-        let form = Patches::form(ret, nr, &bytes)?;
+        let page = ret.checked_sub(1)? & !(PAGE - 1);
+        let (from, got) = [ret.saturating_sub(patch::BEFORE), page].into_iter().find_map(|from| {
+            let got =
+                self.read(from, &mut bytes[..(ret + patch::BEHIND - from).min(patch::BEFORE + 1) as usize]);
+            (from + got as u64 >= ret).then_some((from, got))
+        })?;
+        let (code, behind) = bytes[..got].split_at((ret - from) as usize);
+        let form = Patches::form(ret, nr, code, behind.first().copied())?;
         let trampoline = match patches.site(ret) {
             Some(site) => site.trampoline,
             None => self.place(patches, ret, nr, &form)?,
@@ -38,27 +64,62 @@ impl LinuxSpace {
         let (at, after) = patch::jump(&form, ret, trampoline);
         let first = (at - from) as usize;
         let before = bytes[first..first + after.len()].to_vec();
-        // Other threads may be running this code: it changes in one store or not at all.
-        let word = at & !7;
-        let inside = (at - word) as usize;
-        if inside + after.len() <= 8 {
-            let mut whole = [0; 8];
-            if self.read(word, &mut whole) != 8 || whole[inside..inside + after.len()] != before[..] {
-                return None;
-            }
-            whole[inside..inside + after.len()].copy_from_slice(&after);
-            if self.write_forced(word, &whole) != 8 {
-                return None;
-            }
-        } else if self.is_single() {
-            if self.write_forced(at, &after) != after.len() {
-                return None;
-            }
-        } else {
-            return None;
+        let gap = match &form {
+            Form::Mov(gap) => gap.len(),
+            Form::Xor(_) => 0,
+        };
+        let change = Change { at, before: &before, after: &after };
+        let done = match (change.fits_one_store(), self.is_single()) {
+            (true, _) => self.change_at_once(&change),
+            (false, true) => self.write_forced(at, &after) == after.len(),
+            (false, false) => patches.is_busy(ret) && self.change_among_threads(&change),
+        };
+        if done {
+            patches.add_site(ret, Site { at, trampoline, before, after, gap });
         }
-        patches.add_site(ret, Site { at, trampoline, before, after });
-        Some(())
+        done.then_some(())
+    }
+
+    /// Changes code that other threads may be running in one store.
+    fn change_at_once(&self, c: &Change<'_>) -> bool {
+        let word = c.at & !7;
+        let range = (c.at - word) as usize..(c.at - word) as usize + c.after.len();
+        let mut whole = [0; 8];
+        if self.read_forced(word, &mut whole) != 8 || whole[range.clone()] != *c.before {
+            return false;
+        }
+        whole[range].copy_from_slice(c.after);
+        self.write_forced(word, &whole) == 8
+    }
+
+    /// Changes code that does not fit one store while other threads may be running it: its first byte is a breakpoint
+    /// until the others have changed, and every processor sees each step before the next. Who runs into the breakpoint
+    /// comes to [`LinuxSpace::is_changing`].
+    fn change_among_threads(&self, c: &Change<'_>) -> bool {
+        let sync = || self.membarrier(SYNC_CORE) == Ok(0);
+        if self.membarrier(REGISTER_SYNC_CORE) != Ok(0) {
+            return false;
+        }
+        let mut now = vec![0; c.before.len()];
+        if self.read_forced(c.at, &mut now) != now.len() || now != c.before {
+            return false;
+        }
+        let put = |at: u64, bytes: &[u8]| self.write_forced(at, bytes) == bytes.len() && sync();
+        let done = put(c.at, &[BREAKPOINT]) && put(c.at + 1, &c.after[1..]) && put(c.at, &c.after[..1]);
+        if !done {
+            // Back, if anybody is there at all.
+            let _ = put(c.at + 1, &c.before[1..]) && put(c.at, &c.before[..1]);
+        }
+        done
+    }
+
+    /// Whether a breakpoint trap at `at` was that of a site under change: it can be begun again. Sites begin with one of
+    /// three bytes; where the guest has a breakpoint of its own, there is none of them.
+    pub(crate) fn is_changing(&self, at: u64) -> bool {
+        // Whoever changes a site holds the lock.
+        let patches = lock(&self.patches);
+        let mut byte = [0];
+        !patches.is_empty() && self.read_forced(at, &mut byte) == 1 && matches!(byte[0], 0xb8 | 0x31 | 0xe9)
     }
 
     /// Makes a trampoline.
@@ -83,7 +144,7 @@ impl LinuxSpace {
                     }
                 }
             };
-            let code = patch::trampoline(nr, ret, at);
+            let code = patch::trampoline(nr, ret, form, at)?;
             return (self.write_code(at, &code) == code.len()).then_some(at);
         }
         None
@@ -110,6 +171,7 @@ impl LinuxSpace {
                 if len == 0 {
                     continue;
                 }
+                self.release_texts(&mut patches, op, from, to);
                 if moves || patches.meets(from, to) {
                     // A whole area goes at a time.
                     let (low, high) = (from.saturating_sub(AREA_LEN), to.saturating_add(AREA_LEN));
@@ -121,11 +183,25 @@ impl LinuxSpace {
         }
     }
 
+    /// Before a range changes hands: texts of which only a part goes, or that move, become as the files have them.
+    fn release_texts(&self, patches: &mut Patches, op: &MapOp, from: u64, to: u64) {
+        if matches!(op, MapOp::Protect { .. } | MapOp::Advise { .. }) {
+            return;
+        }
+        for text in patches.take_texts(from, to) {
+            let goes = !matches!(op, MapOp::Remap { .. }) && from <= text.addr && text.end() <= to;
+            if !goes {
+                self.restore(&text.sites().collect::<Vec<_>>());
+            }
+        }
+    }
+
     /// Puts everything back and rewrites nothing any more: the guest uses GS, or is being watched.
     pub(crate) fn stop_rewriting(&self) {
         let mut patches = lock(&self.patches);
         patches.enabled = false;
-        let sites = patches.take_sites(0, u64::MAX);
+        let mut sites = patches.take_sites(0, u64::MAX);
+        sites.extend(patches.take_text_sites());
         self.restore(&sites);
     }
 
@@ -134,25 +210,26 @@ impl LinuxSpace {
         let mut patches = lock(&self.patches);
         patches.watched = on;
         if on {
-            let sites = patches.take_sites(0, u64::MAX);
+            let mut sites = patches.take_sites(0, u64::MAX);
+            sites.extend(patches.take_text_sites());
             self.restore(&sites);
         }
     }
 
     fn restore(&self, sites: &[Site]) {
         for site in sites {
-            let mut now = vec![0; site.after.len()];
-            if self.read_forced(site.at, &mut now) == now.len() && now == site.after {
-                let word = site.at & !7;
-                let inside = (site.at - word) as usize;
-                let mut whole = [0; 8];
-                if inside + now.len() <= 8 && self.read_forced(word, &mut whole) == 8 {
-                    whole[inside..inside + now.len()].copy_from_slice(&site.before);
-                    self.write_forced(word, &whole);
-                } else {
-                    self.write_forced(site.at, &site.before);
+            let change = Change { at: site.at, before: &site.after, after: &site.before };
+            // What the guest has put there itself stays.
+            match (change.fits_one_store(), self.is_single()) {
+                (true, _) => self.change_at_once(&change),
+                (false, false) => self.change_among_threads(&change),
+                (false, true) => {
+                    let mut now = vec![0; site.after.len()];
+                    self.read_forced(site.at, &mut now) == now.len()
+                        && now == site.after
+                        && self.write_forced(site.at, &site.before) == now.len()
                 }
-            }
+            };
         }
     }
 
@@ -165,8 +242,8 @@ impl LinuxSpace {
         private.then(|| Op::expecting(libc::SYS_munmap, args, 0))
     }
 
-    /// Where to begin again a thread that stands in a trampoline.
-    pub(crate) fn site_of(&self, rip: u64) -> Option<u64> {
+    /// Where a thread goes on that stands in a trampoline, and whether it has only part of the site's gap behind it.
+    pub(crate) fn site_of(&self, rip: u64) -> Option<(u64, bool)> {
         lock(&self.patches).site_of(rip)
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     shared::OUTSIDE,
     slots::Slot,
     sys::process,
+    texts::Mapped,
     thread::Thread,
     x86_64::patch::Patches,
 };
@@ -103,6 +104,19 @@ impl LinuxSpace {
                 let _ = service.run(&[]);
             }
         }
+    }
+
+    /// Before a stopped thread goes on: leaves what was deferred to itself, if it can see to it.
+    pub(crate) fn send_on_errands(&self, thread: &Thread) -> bool {
+        if !self.lazy.load(SeqCst) {
+            return false;
+        }
+        let mut service = lock(&self.service);
+        let sent = service.has_deferred() && service.send_on_errands(&thread.slot, self.is_single());
+        if sent {
+            self.lazy.store(false, SeqCst);
+        }
+        sent
     }
 
     /// Before a stopped thread goes on: does what was deferred. True if the service thread will let the thread go on
@@ -249,6 +263,10 @@ impl LinuxSpace {
                         let flags = if *private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
                         (flags | libc::MAP_NORESERVE, self.engine.guest_mem.raw_fd() as u64, *offset)
                     }
+                    Backing::File { file, offset, private: true } if prot.exec && !prot.write => {
+                        let (fd, offset) = self.text(file, *addr, *offset, *len)?;
+                        (libc::MAP_PRIVATE | libc::MAP_NORESERVE, fd, offset)
+                    }
                     Backing::File { file, offset, private } => {
                         let flags = if *private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
                         let fd = u64::try_from(file.raw_fd()).map_err(|_| errno::ENODEV)?;
@@ -288,6 +306,18 @@ impl LinuxSpace {
             }
         }
         Ok(())
+    }
+
+    /// Descriptor and offset to map for a range of a file that holds code.
+    fn text(&self, file: &Arc<dyn HostFile>, addr: u64, offset: u64, len: u64) -> Result<(u64, u64)> {
+        let fd = u64::try_from(file.raw_fd()).map_err(|_| errno::ENODEV)?;
+        let texts = self.engine.texts.as_ref().filter(|_| lock(&self.patches).is_open());
+        let Some((texts, (text, copy))) = texts.and_then(|t| Some((t, t.of(&**file, offset, len)?))) else {
+            return Ok((fd, offset));
+        };
+        let place = copy.as_ref().map_or((fd, offset), |c| (texts.raw_fd() as u64, c.at));
+        lock(&self.patches).add_text(Mapped { addr, text, copy, restored: false });
+        Ok(place)
     }
 
     /// Refuses what is not the guest's.
@@ -354,9 +384,9 @@ impl Space for LinuxSpace {
     fn apply(&self, ops: &[MapOp]) -> Result<()> {
         let mut out = Vec::with_capacity(ops.len() + 1);
         // Those before a bad one are done, as the trait says.
+        self.release_sites(ops);
         let bad = ops.iter().try_for_each(|m| self.op(m, &mut out));
         if !out.is_empty() {
-            self.release_sites(ops);
             self.serve().run(&out)?;
         }
         bad
@@ -375,8 +405,8 @@ impl Space for LinuxSpace {
             return self.apply(ops);
         }
         let mut out = Vec::with_capacity(ops.len() + 1);
-        ops.iter().try_for_each(|m| self.op(m, &mut out))?;
         self.release_sites(ops);
+        ops.iter().try_for_each(|m| self.op(m, &mut out))?;
         self.defer(&out)
     }
 

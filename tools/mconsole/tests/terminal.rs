@@ -129,7 +129,9 @@ fn the_arrow_brings_back_what_was_typed() {
     terminal.press(&[UP, UP, ENTER]);
     terminal.expect("OK Linux box");
     assert_eq!(seen(&server), ["version", "stop", "stop", "version"]);
-    terminal.line("quit", "");
+    terminal.press(&["quit", ENTER]);
+    // Its history is in the file once it has ended.
+    assert_eq!(terminal.end().code(), Some(0));
     // The next session knows it, too; a line may be changed before it is sent.
     let mut terminal = Terminal::start(&server, &["box"]);
     terminal.press(&[UP, UP, "\x7f\x7f", "on", ENTER]);

@@ -7,7 +7,10 @@
 
 use core::arch::global_asm;
 
-use crate::layout::{self, capture, consts, ctl, flag, kind, reply, request, state};
+use crate::{
+    errands,
+    layout::{self, capture, consts, ctl, errand, flag, kind, reply, request, state},
+};
 
 global_asm!(
     r#"
@@ -128,7 +131,31 @@ umlaut_stub_sigreturn_ip:
 .globl umlaut_stub_exit_ip
 umlaut_stub_exit_ip:
     ud2
-31: test r14d, {f_copy}
+31: test r14d, {f_errands}
+    jz 36f
+    mov r12d, [rbx + {errand_count}]
+    lea r15, [rbx + {errand_list}]
+35: dec r12d
+    js 36f
+    mov eax, [r15 + {e_nr}]
+    mov edx, [r15 + {e_third}]
+    mov rdi, [r15 + {e_addr}]
+    mov rsi, [r15 + {e_len}]
+    mov r10d, {e_flags}
+    mov r8, -1
+    xor r9d, r9d
+    syscall
+.globl umlaut_stub_errand_ip
+umlaut_stub_errand_ip:
+    mov rcx, [r15 + {e_expect}]
+    add r15, {e_step}
+    cmp rcx, {e_any}
+    je 35b
+    cmp rcx, rax
+    je 35b
+    mov ebp, {kind_errand_fault}
+    jmp 16b
+36: test r14d, {f_copy}
     jz 66f
     mov r12d, [rbx + {out_count}]
     lea r15, [rbx + {out_list}]
@@ -542,6 +569,18 @@ umlaut_stub_end:
     kind_patched_kick = const kind::PATCHED_KICK << state::KIND_SHIFT | state::KERNEL,
     kind_copy_fault = const kind::COPY_FAULT << state::KIND_SHIFT | state::KERNEL,
     f_copy = const flag::COPY,
+    f_errands = const flag::ERRANDS,
+    errand_count = const ctl::ERRAND_COUNT,
+    errand_list = const ctl::ERRANDS,
+    e_nr = const errand::NR,
+    e_third = const errand::THIRD,
+    e_addr = const errand::ADDR,
+    e_len = const errand::LEN,
+    e_expect = const errand::EXPECT,
+    e_step = const errand::STEP,
+    e_any = const errand::ANY,
+    e_flags = const errands::MAP_FLAGS,
+    kind_errand_fault = const kind::ERRAND_FAULT << state::KIND_SHIFT | state::KERNEL,
     out_count = const ctl::OUT_COUNT,
     out_list = const ctl::OUT_LIST,
     out_step = const ctl::OUT_STEP,
@@ -595,6 +634,7 @@ unsafe extern "C" {
     fn umlaut_stub_restorer();
     fn umlaut_stub_sigreturn_ip();
     fn umlaut_stub_exit_ip();
+    fn umlaut_stub_errand_ip();
     fn umlaut_stub_trap();
     fn umlaut_stub_trap_ip();
     fn umlaut_stub_entry();
@@ -631,6 +671,11 @@ pub(crate) fn sigreturn_ip() -> u64 {
 /// The same of the stub's own `exit`.
 pub(crate) fn exit_ip() -> u64 {
     placed(umlaut_stub_exit_ip)
+}
+
+/// The same of the stub's errands.
+pub(crate) fn errand_ip() -> u64 {
+    placed(umlaut_stub_errand_ip)
 }
 
 /// Code that traps.

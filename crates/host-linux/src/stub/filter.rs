@@ -3,9 +3,10 @@
 //! The *service* filter is installed once, in the first stub, and inherited by all: it lists what the service thread
 //! does. The *strict* filter is added by each guest thread before it runs anything of the guest; the stricter answer of
 //! the two counts. Installing costs time in proportion to the length of the strict filter's common path (the host tries
-//! it for every system call number), which is why it opens with four comparisons.
+//! it for every system call number), which is why most numbers meet four comparisons.
 
 use super::code;
+use crate::errands;
 
 /// One instruction, as `struct sock_filter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,47 +98,106 @@ pub(crate) fn service() -> Vec<Insn> {
     f
 }
 
-/// What guest threads may do: return from the handler and end, at the stub's own instructions alone; wait on and wake
-/// futexes; nothing else. futex_requeue(2) names its words in memory that could change under the filter: it traps.
+/// What guest threads may do: return from the handler, end, and change their memory as [`errands`] says, at the stub's own
+/// instructions alone; wait on and wake futexes; nothing else. futex_requeue(2) names its words in memory that could
+/// change under the filter: it traps.
 pub(crate) fn strict() -> Vec<Insn> {
+    use Step::*;
     let (sigreturn, exit) = (code::sigreturn_ip(), code::exit_ip());
+    let errand = code::errand_ip();
     let high = (sigreturn >> 32) as u32;
     let futex_op = |op: i32| op as u32;
-    vec![
-        load(NR),
-        jump_eq(libc::SYS_futex as u32, 14, 0),
-        jump_eq(libc::SYS_rt_sigreturn as u32, 6, 0),
-        jump_eq(libc::SYS_exit as u32, 7, 0),
-        jump_ge(FUTEX_WAITV as u32, 1, 0),
-        ret(TRAP),
-        // 6: later calls
-        jump_eq(FUTEX_WAITV as u32, 20, 0),
-        jump_eq(FUTEX_WAKE as u32, 19, 0),
-        jump_eq(FUTEX_WAIT as u32, 18, 6),
-        // 9: rt_sigreturn
-        load(IP),
-        jump_eq(sigreturn as u32, 2, 4),
-        // 11: exit
-        load(IP),
-        jump_eq(exit as u32, 0, 2),
-        // 13: both: the upper half
-        load(IP + 4),
-        jump_eq(high, 12, 0),
-        ret(TRAP),
-        // 16: futex: the operation without the clock bit
-        load(ARGS + 8),
-        and(!(libc::FUTEX_CLOCK_REALTIME as u32)),
-        jump_eq(futex_op(libc::FUTEX_REQUEUE | libc::FUTEX_PRIVATE_FLAG), 8, 0),
-        jump_eq(futex_op(libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG), 7, 0),
-        jump_eq(futex_op(libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG), 6, 0),
-        and(!(libc::FUTEX_PRIVATE_FLAG as u32)),
-        jump_eq(futex_op(libc::FUTEX_WAIT), 4, 0),
-        jump_eq(futex_op(libc::FUTEX_WAKE), 3, 0),
-        jump_eq(futex_op(libc::FUTEX_WAIT_BITSET), 2, 0),
-        jump_eq(futex_op(libc::FUTEX_WAKE_BITSET), 1, 0),
-        ret(TRAP),
-        ret(ALLOW),
-    ]
+    let mut f = vec![
+        Do(load(NR)),
+        JumpGe(libc::SYS_madvise as u32 + 1, "later", "early"),
+        Label("later"),
+        JumpEq(libc::SYS_futex as u32, "futex", ""),
+        JumpEq(libc::SYS_exit as u32, "exit", ""),
+        JumpGe(FUTEX_WAITV as u32, "futex2", ""),
+        Do(ret(TRAP)),
+        Label("early"),
+        JumpEq(libc::SYS_rt_sigreturn as u32, "sigreturn", ""),
+        JumpEq(libc::SYS_munmap as u32, "errand", ""),
+        JumpEq(libc::SYS_mmap as u32, "mmap", ""),
+        JumpEq(libc::SYS_madvise as u32, "madvise", "trap"),
+        Label("futex2"),
+        JumpEq(FUTEX_WAITV as u32, "allow", ""),
+        JumpEq(FUTEX_WAKE as u32, "allow", ""),
+        JumpEq(FUTEX_WAIT as u32, "allow", "trap"),
+        Label("sigreturn"),
+        Do(load(IP)),
+        JumpEq(sigreturn as u32, "high", "trap"),
+        Label("exit"),
+        Do(load(IP)),
+        JumpEq(exit as u32, "high", "trap"),
+        Label("high"),
+        Do(load(IP + 4)),
+        JumpEq(high, "allow", "trap"),
+        Label("mmap"),
+        Do(load(ARGS + 3 * 8)),
+        JumpEq(errands::MAP_FLAGS, "", "trap"),
+        Do(load(ARGS + 3 * 8 + 4)),
+        JumpEq(0, "errand", "trap"),
+        Label("madvise"),
+        Do(load(ARGS + 2 * 8)),
+    ];
+    f.extend(errands::ADVICE.map(|a| JumpEq(a, "errand", "")));
+    f.extend([
+        Do(ret(TRAP)),
+        Label("errand"),
+        Do(load(IP)),
+        JumpEq(errand as u32, "", "trap"),
+        Do(load(IP + 4)),
+        JumpEq(high, "", "trap"),
+        Do(load(ARGS + 4)),
+        JumpGe(errands::ADDR_HIGH, "trap", ""),
+        Do(load(ARGS + 8 + 4)),
+        JumpEq(0, "allow", "trap"),
+        Label("futex"),
+        // The operation without the clock bit.
+        Do(load(ARGS + 8)),
+        Do(and(!(libc::FUTEX_CLOCK_REALTIME as u32))),
+        JumpEq(futex_op(libc::FUTEX_REQUEUE | libc::FUTEX_PRIVATE_FLAG), "allow", ""),
+        JumpEq(futex_op(libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG), "allow", ""),
+        JumpEq(futex_op(libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG), "allow", ""),
+        Do(and(!(libc::FUTEX_PRIVATE_FLAG as u32))),
+        JumpEq(futex_op(libc::FUTEX_WAIT), "allow", ""),
+        JumpEq(futex_op(libc::FUTEX_WAKE), "allow", ""),
+        JumpEq(futex_op(libc::FUTEX_WAIT_BITSET), "allow", ""),
+        JumpEq(futex_op(libc::FUTEX_WAKE_BITSET), "allow", ""),
+        Label("trap"),
+        Do(ret(TRAP)),
+        Label("allow"),
+        Do(ret(ALLOW)),
+    ]);
+    assemble(&f)
+}
+
+/// A line of a filter with names for the places that are jumped to; the empty name is the next instruction.
+enum Step {
+    Do(Insn),
+    JumpEq(u32, &'static str, &'static str),
+    JumpGe(u32, &'static str, &'static str),
+    Label(&'static str),
+}
+
+/// Resolves the names. All jumps lead forward.
+fn assemble(steps: &[Step]) -> Vec<Insn> {
+    let is_label = |s: &Step| matches!(s, Step::Label(_));
+    let distance = |from: usize, to: &str| {
+        let skipped = |s: &&Step| !is_label(s);
+        let end = |s: &Step| matches!(s, Step::Label(l) if *l == to);
+        let rest = &steps[from + 1..];
+        let at = if to.is_empty() { 0 } else { rest.iter().position(end).expect("a label further down") };
+        u8::try_from(rest[..at].iter().filter(skipped).count()).expect("a short jump")
+    };
+    let insn = |(i, step): (usize, &Step)| match *step {
+        Step::Do(insn) => Some(insn),
+        Step::JumpEq(k, t, f) => Some(jump_eq(k, distance(i, t), distance(i, f))),
+        Step::JumpGe(k, t, f) => Some(jump_ge(k, distance(i, t), distance(i, f))),
+        Step::Label(_) => None,
+    };
+    steps.iter().enumerate().filter_map(insn).collect()
 }
 
 /// Runs a filter as the host would.
@@ -216,6 +276,46 @@ mod tests {
                 }
                 assert_eq!(at(i64::from(nr | 0x4000_0000), ip, 0), TRAP, "x32 {nr} at {ip:#x}");
             }
+        }
+    }
+
+    #[test]
+    fn errands_end_below_the_region() {
+        let f = strict();
+        let call = |nr: i64, args: [u64; 6]| eval(&f, nr as u32, AUDIT_ARCH_X86_64, code::errand_ip(), args);
+        let flags = u64::from(errands::MAP_FLAGS);
+        let most = (u64::from(errands::ADDR_HIGH) << 32) - 0x1000;
+        assert!(most + 0x1_0000_0000 < crate::layout::REGION);
+        for (addr, len, expected) in [
+            (0, 0, ALLOW),
+            (0x40_0000, 0x1000, ALLOW),
+            (most, 0xffff_ffff, ALLOW),
+            (most, 0x1_0000_0000, TRAP),
+            (most + 0x1000, 0x1000, TRAP),
+            (crate::layout::REGION, 0x1000, TRAP),
+            (0x7fff_ffff_0000, 0x1000, TRAP),
+            (u64::MAX - 0xfff, 0x2000, TRAP),
+            (0, u64::MAX - 0xfff, TRAP),
+        ] {
+            let args = |third: u64, flags: u64| [addr, len, third, flags, u64::MAX, 0];
+            assert_eq!(call(libc::SYS_munmap, args(0, 0)), expected, "{addr:#x} {len:#x}");
+            assert_eq!(call(libc::SYS_mmap, args(7, flags)), expected, "{addr:#x} {len:#x}");
+            for advice in 0..64 {
+                let known = errands::ADVICE.contains(&(advice as u32));
+                let expected = if known { expected } else { TRAP };
+                assert_eq!(call(libc::SYS_madvise, args(advice, 0)), expected, "{addr:#x} {len:#x} {advice}");
+            }
+            for ip in [0, 0x40_0000, code::errand_ip() & 0xffff_ffff, code::sigreturn_ip()] {
+                for nr in [libc::SYS_mmap, libc::SYS_munmap, libc::SYS_madvise] {
+                    assert_eq!(eval(&f, nr as u32, AUDIT_ARCH_X86_64, ip, args(4, flags)), TRAP);
+                }
+            }
+            for bit in 0..64 {
+                assert_eq!(call(libc::SYS_mmap, args(3, flags ^ 1 << bit)), TRAP, "{bit}");
+            }
+        }
+        for nr in [libc::SYS_mprotect, libc::SYS_mremap, libc::SYS_brk, libc::SYS_shmat, libc::SYS_pread64] {
+            assert_eq!(call(nr, [0x40_0000, 0x1000, 7, flags, 0, 0]), TRAP);
         }
     }
 

@@ -216,7 +216,7 @@ pub(crate) fn vdso_by_probing() -> Option<(u64, u64, u64)> {
 }
 
 /// Gives pages of a memory object back; they read as zero afterwards.
-pub(crate) fn punch(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
+pub(crate) fn punch(fd: &impl AsRawFd, offset: u64, len: u64) -> Result<()> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: plain numbers.
     if unsafe { libc::fallocate(fd.as_raw_fd(), mode, offset as i64, len as i64) } != 0 {

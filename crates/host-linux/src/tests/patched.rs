@@ -359,3 +359,81 @@ fn crowds_keep_their_registers() {
         }
     });
 }
+
+#[test]
+fn what_stands_before_the_instruction_is_done_once() {
+    let host = host();
+    // mov eax, 500; push rbx; add rdi, 3; pop rbx; lea rsi, [rip + 0x10]; syscall
+    let gap = [0x53, 0x48, 0x83, 0xc7, 0x03, 0x5b, 0x48, 0x8d, 0x35, 0x10, 0, 0, 0];
+    let code = Asm::new().label(0).eax(500).raw(&gap).syscall().jmp(0).build();
+    let mut c = program(&host, &code);
+    let after = TEXT + 5 + gap.len() as u64;
+    let start = c.regs().rdi;
+    for i in 1..=MANY as u64 * 10 {
+        // Interruptions on the way neither repeat nor leave out anything.
+        if i % 3 == 0 {
+            c.kicker().kick();
+            assert_eq!(c.run(), Event::Kicked);
+        }
+        let args = expect_call(&mut *c, 500);
+        assert_eq!(args[..2], [start + 3 * i, after + 0x10]);
+        assert_eq!(c.regs().rip, after + 2);
+    }
+    assert_eq!(bytes::<1>(&*c, TEXT), [0xe9]);
+    assert_eq!(bytes::<15>(&*c, TEXT + 5)[..13], gap);
+    c.restart_syscall();
+    assert_eq!(expect_call(&mut *c, 500)[0], start + 3 * MANY as u64 * 10);
+    // A fault amid is reported where the guest has the instruction: mov esi, [rdi]
+    let code = Asm::new().label(0).eax(501).raw(&[0x8b, 0x37]).syscall().jmp(0).build();
+    let mut c = program(&host, &code);
+    let mut regs = c.regs();
+    regs.rdi = DATA;
+    c.set_regs(&regs);
+    (0..MANY).for_each(|_| call(&mut *c, 501));
+    assert_eq!(bytes::<1>(&*c, TEXT), [0xe9]);
+    c.space().apply(&[MapOp::Unmap { addr: DATA, len: 4096 }]).unwrap();
+    match c.run() {
+        Event::Exception(e) => assert_eq!((e.trapno, e.addr, c.regs().rip), (14, DATA, TEXT + 5)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bytes::<1>(&*c, TEXT), [0xe9]);
+}
+
+#[test]
+fn a_site_changes_while_others_run_it() {
+    let host = host();
+    // The number crosses a word of the processor's: it does not change in one store.
+    let code = Asm::new().raw(&[0x90; 6]).label(0).call(500).jmp(0).build();
+    let mut c = program(&host, &code);
+    let mut others: Vec<_> = (0..3).map(|_| c.spawn_thread(&start()).unwrap()).collect();
+    let changed = AtomicBool::new(false);
+    let space = c.space();
+    std::thread::scope(|scope| {
+        for other in &mut others {
+            scope.spawn(|| {
+                while !changed.load(SeqCst) {
+                    call(&mut **other, 500);
+                }
+                (0..100).for_each(|_| call(&mut **other, 500));
+            });
+        }
+        let begin = Instant::now();
+        while bytes::<1>(&*c, TEXT + 6) != [0xe9] && begin.elapsed() < Duration::from_secs(20) {
+            call(&mut *c, 500);
+        }
+        changed.store(true, SeqCst);
+    });
+    assert_eq!(bytes::<1>(&*c, TEXT + 6), [0xe9]);
+    // And back, while they run.
+    std::thread::scope(|scope| {
+        for other in &mut others {
+            scope.spawn(|| (0..3000).for_each(|_| call(&mut **other, 500)));
+        }
+        for i in 0..10 {
+            space.watch(i % 2 == 0);
+            (0..100).for_each(|_| call(&mut *c, 500));
+        }
+        space.watch(true);
+    });
+    assert_eq!(bytes::<7>(&*c, TEXT + 6), [0xb8, 0xf4, 1, 0, 0, 0x0f, 0x05]);
+}

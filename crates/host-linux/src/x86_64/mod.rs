@@ -2,6 +2,7 @@
 
 pub(crate) mod captures;
 pub(crate) mod frame;
+mod gap;
 pub(crate) mod patch;
 
 /// A clock of the processor, for short times only: its pace is measured at start.

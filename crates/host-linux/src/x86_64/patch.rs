@@ -3,7 +3,8 @@
 //! Two forms are rewritten, both without touching the `syscall` instruction itself, so that whoever stands at it, comes
 //! back to it or jumps to it still traps as before:
 //!
-//! * `mov $nr,%eax; syscall`: the five bytes of the `mov` become a `jmp` to a trampoline within 2 GiB.
+//! * `mov $nr,%eax; ...; syscall`: the five bytes of the `mov` become a `jmp` to a trampoline within 2 GiB. What stands
+//!   between the two, a few instructions that [`gap`] knows, is done in the trampoline, and stays where it is besides.
 //! * `xor %eax,%eax; syscall; ...` (read(2)): the two bytes of the `xor` become the beginning of a `jmp` whose last
 //!   three bytes are the `syscall` and the byte behind it, just as they stand. They fix where the trampoline must be.
 //!
@@ -15,6 +16,8 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     layout::{GUEST_START, REGION, SLOTS, TRAMPOLINES, ctl},
     stub::filter,
+    texts::Mapped,
+    x86_64::gap,
 };
 
 /// Bytes of a trampoline.
@@ -26,6 +29,15 @@ const REACH: u64 = 0x7ff0_0000;
 /// A site is rewritten at this visit, and looked at again after so many more.
 const FIRST: u32 = 6;
 const AGAIN: u32 = 512;
+/// The same where other threads run, which takes as long as some twenty calls.
+const AMONG_THREADS: u32 = 40;
+/// Bytes before a site's return address, and behind it, that are looked at.
+pub(crate) const BEFORE: u64 = 40;
+pub(crate) const BEHIND: u64 = 1;
+/// Most bytes between the number and the `syscall`.
+const GAP_MAX: usize = 30;
+/// Bytes of `mov $nr,%eax`, and of a jump.
+const MOV: usize = 5;
 /// Sites counted at most.
 const COUNTED: usize = 4096;
 
@@ -66,12 +78,15 @@ pub(crate) struct Site {
     /// What stood there and what stands there now; same length.
     pub(crate) before: Vec<u8>,
     pub(crate) after: Vec<u8>,
+    /// Bytes between the number and the `syscall`.
+    pub(crate) gap: usize,
 }
 
 /// A site that can be rewritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    Mov,
+    /// What stands between the number and the `syscall`.
+    Mov(Vec<u8>),
     /// The trampoline must be at this address or up to 255 bytes after.
     Xor(u64),
 }
@@ -86,9 +101,16 @@ pub(crate) struct Patches {
     areas: Vec<(u64, Option<u64>)>,
     /// Sites by return address.
     sites: HashMap<u64, Site>,
-    /// Sites by trampoline.
-    places: BTreeMap<u64, u64>,
+    /// Sites by trampoline: where they begin, and how long their gap is.
+    places: BTreeMap<u64, (u64, usize)>,
     hits: HashMap<u64, u32>,
+    /// Texts of files that are mapped.
+    texts: Vec<Mapped>,
+}
+
+/// Whether sites of a call are rewritten at all.
+pub(crate) fn may_rewrite(nr: u64) -> bool {
+    !NEVER.iter().any(|&n| n as u64 == nr) && nr <= 0xffff
 }
 
 impl Patches {
@@ -100,12 +122,40 @@ impl Patches {
             sites: HashMap::new(),
             places: BTreeMap::new(),
             hits: HashMap::new(),
+            texts: Vec::new(),
         }
+    }
+
+    /// Whether code may be rewritten now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.enabled && !self.watched
+    }
+
+    /// Takes note of a text that is being mapped.
+    pub(crate) fn add_text(&mut self, text: Mapped) {
+        self.texts.push(text);
+    }
+
+    /// The text that an address is in.
+    pub(crate) fn text_of(&self, addr: u64) -> Option<&Mapped> {
+        self.texts.iter().find(|t| t.addr < addr && addr <= t.end())
+    }
+
+    /// Takes out the texts that a range meets.
+    pub(crate) fn take_texts(&mut self, from: u64, to: u64) -> Vec<Mapped> {
+        self.texts.extract_if(.., |t| t.addr < to && from < t.end()).collect()
+    }
+
+    /// Takes the sites of all texts, which will be put back as the files have them. Their trampolines stay.
+    pub(crate) fn take_text_sites(&mut self) -> Vec<Site> {
+        let sites = self.texts.iter().flat_map(Mapped::sites).collect();
+        self.texts.iter_mut().for_each(|t| t.restored = true);
+        sites
     }
 
     /// Counts a visit to the site that returns to `ret`; true if it should be looked at now.
     pub(crate) fn count(&mut self, ret: u64, nr: u64) -> bool {
-        if !self.enabled || self.watched || NEVER.iter().any(|&n| n as u64 == nr) || nr > 0xffff {
+        if !self.is_open() || !may_rewrite(nr) {
             return false;
         }
         if self.hits.len() >= COUNTED && !self.hits.contains_key(&ret) {
@@ -113,27 +163,32 @@ impl Patches {
         }
         let hits = self.hits.entry(ret).or_insert(0);
         *hits = hits.wrapping_add(1);
-        *hits == FIRST || hits.is_multiple_of(AGAIN)
+        *hits == FIRST || *hits == AMONG_THREADS || hits.is_multiple_of(AGAIN)
     }
 
-    /// The form of a site, from the 8 bytes before its return address and the 2 behind.
-    pub(crate) fn form(ret: u64, nr: u64, bytes: &[u8; 10]) -> Option<Form> {
-        if bytes[6..8] != [0x0f, 0x05] {
-            return None;
-        }
-        let mov = bytes[1] == 0xb8 && bytes[2..6] == (nr as u32).to_le_bytes();
-        // With these in front it would be another instruction.
-        let prefixed = matches!(bytes[0], 0x40..=0x4f | 0x66);
-        if mov && !prefixed {
-            return Some(Form::Mov);
-        }
-        if nr == 0 && bytes[4..6] == [0x31, 0xc0] {
-            let distance = i32::from_le_bytes([0, bytes[6], bytes[7], bytes[8]]);
+    /// Whether a site has been visited so often that it may be rewritten while other threads run.
+    pub(crate) fn is_busy(&self, ret: u64) -> bool {
+        self.hits.get(&ret).is_some_and(|&h| h >= AMONG_THREADS)
+    }
+
+    /// The form of a site, from the bytes before its return address and the one behind.
+    pub(crate) fn form(ret: u64, nr: u64, before: &[u8], behind: Option<u8>) -> Option<Form> {
+        let code = before.strip_suffix(&[0x0f, 0x05])?;
+        if nr == 0 && code.ends_with(&[0x31, 0xc0]) {
+            let distance = i32::from_le_bytes([0, 0x0f, 0x05, behind?]);
             // The jump ends one byte behind the return address.
             let target = (ret + 1).wrapping_add_signed(i64::from(distance));
             return Some(Form::Xor(target));
         }
-        None
+        let mut mov = [0xb8, 0, 0, 0, 0];
+        mov[1..].copy_from_slice(&(nr as u32).to_le_bytes());
+        let last = code.len().checked_sub(MOV)?;
+        (last.saturating_sub(GAP_MAX)..=last).rev().find_map(|at| {
+            // With these in front it would be another instruction.
+            let prefixed = at > 0 && matches!(code[at - 1], 0x40..=0x4f | 0x66);
+            let (number, gap) = code[at..].split_at(MOV);
+            (number == mov && !prefixed && gap::relocate(gap, 0).is_some()).then(|| Form::Mov(gap.to_vec()))
+        })
     }
 
     /// Whether a trampoline may stand here.
@@ -145,7 +200,7 @@ impl Patches {
     /// The trampoline's place for a site: in an area that is there (`Ok`), or in one to be made at an address (`Err`).
     pub(crate) fn place(&mut self, ret: u64, form: &Form) -> Vec<Result<u64, u64>> {
         match form {
-            Form::Mov => {
+            Form::Mov(_) => {
                 for (base, used) in &mut self.areas {
                     if let Some(used) = used
                         && *used + SIZE <= AREA_LEN
@@ -217,7 +272,7 @@ impl Patches {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.areas.is_empty()
+        self.areas.is_empty() && self.texts.is_empty()
     }
 
     pub(crate) fn site(&self, ret: u64) -> Option<&Site> {
@@ -225,7 +280,7 @@ impl Patches {
     }
 
     pub(crate) fn add_site(&mut self, ret: u64, site: Site) {
-        self.places.insert(site.trampoline, site.at);
+        self.places.insert(site.trampoline, (site.at, site.gap));
         self.sites.insert(ret, site);
     }
 
@@ -241,19 +296,31 @@ impl Patches {
         rets.into_iter().filter_map(|r| self.sites.remove(&r)).collect()
     }
 
-    /// The site whose trampoline this instruction belongs to. It can be begun again there: a trampoline changes only
-    /// registers that the system call changes too.
-    pub(crate) fn site_of(&self, rip: u64) -> Option<u64> {
-        let (start, site) = self.places.range(..=rip).next_back()?;
-        (rip - start < SIZE).then_some(*site)
+    /// Where a thread goes on that stands in a trampoline, and whether it has only part of the gap behind it. Before the
+    /// gap a site can be begun again, and after it the `syscall` be made: what else a trampoline changes are registers
+    /// that the system call changes too.
+    pub(crate) fn site_of(&self, rip: u64) -> Option<(u64, bool)> {
+        if let Some(site) = self.texts.iter().find_map(|t| t.site_of(rip)) {
+            return Some((site, false));
+        }
+        let (start, &(site, gap)) = self.places.range(..=rip).next_back()?;
+        let into = rip - start;
+        let end = (MOV + gap) as u64;
+        match into {
+            SIZE.. => None,
+            _ if gap == 0 => Some((site, false)),
+            // The original stands in its place, as far from the beginning.
+            _ if into < end => Some((site + into, into >= MOV as u64)),
+            _ => Some((site + end, false)),
+        }
     }
 }
 
 /// The bytes that send a site to its trampoline.
 pub(crate) fn jump(form: &Form, ret: u64, trampoline: u64) -> (u64, Vec<u8>) {
     match form {
-        Form::Mov => {
-            let at = ret - 7;
+        Form::Mov(gap) => {
+            let at = ret - 2 - (MOV + gap.len()) as u64;
             let distance = trampoline.wrapping_sub(at + 5) as i32;
             let mut bytes = vec![0xe9];
             bytes.extend(distance.to_le_bytes());
@@ -263,15 +330,24 @@ pub(crate) fn jump(form: &Form, ret: u64, trampoline: u64) -> (u64, Vec<u8>) {
     }
 }
 
-/// The code of a trampoline at `at`.
-pub(crate) fn trampoline(nr: u64, ret: u64, at: u64) -> Vec<u8> {
+/// The code of a trampoline at `at`; `None` if the gap cannot be done there.
+pub(crate) fn trampoline(nr: u64, ret: u64, form: &Form, at: u64) -> Option<Vec<u8>> {
+    let gap = match form {
+        Form::Mov(gap) => {
+            let site = ret - 2 - (MOV + gap.len()) as u64;
+            gap::relocate(gap, at.wrapping_sub(site) as i64)?
+        }
+        Form::Xor(_) => Vec::new(),
+    };
     let mut code = Vec::with_capacity(SIZE as usize);
     let gs = |code: &mut Vec<u8>, opcode: &[u8], offset: usize| {
         code.push(0x65);
         code.extend_from_slice(opcode);
         code.extend((offset as u32).to_le_bytes());
     };
-    if let Some(i) = FAST.iter().position(|&n| n as u64 == nr) {
+    if gap.is_empty()
+        && let Some(i) = FAST.iter().position(|&n| n as u64 == nr)
+    {
         gs(&mut code, &[0x8b, 0x0c, 0x25], ctl::FAST_VALID); // mov %gs:VALID,%ecx
         code.extend([0x67, 0xe3, 13]); // jecxz over the answer: flags stay as they are
         gs(&mut code, &[0x8b, 0x04, 0x25], ctl::FAST + i * 4); // mov %gs:VALUE,%eax
@@ -281,10 +357,12 @@ pub(crate) fn trampoline(nr: u64, ret: u64, at: u64) -> Vec<u8> {
     }
     code.push(0xb8); // mov $nr,%eax
     code.extend((nr as u32).to_le_bytes());
-    code.extend([0x48, 0xb9]); // movabs $ret,%rcx
-    code.extend(ret.to_le_bytes());
+    code.extend(gap);
+    code.extend([0x48, 0x8d, 0x0d]); // lea ret(%rip),%rcx
+    let distance = ret.wrapping_sub(at + code.len() as u64 + 4) as i32;
+    code.extend(distance.to_le_bytes());
     gs(&mut code, &[0xff, 0x24, 0x25], ctl::ENTRY); // jmp *%gs:ENTRY
-    code
+    Some(code)
 }
 
 #[cfg(test)]
@@ -293,25 +371,54 @@ mod tests {
 
     #[test]
     fn forms_are_told_apart() {
-        let mov = [0x90, 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3, 0];
-        assert_eq!(Patches::form(0x1000, 39, &mov), Some(Form::Mov));
-        assert_eq!(Patches::form(0x1000, 40, &mov), None);
-        let r8d = [0x41, 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3, 0];
-        assert_eq!(Patches::form(0x1000, 39, &r8d), None);
-        let xor = [0, 0, 0, 0, 0x31, 0xc0, 0x0f, 0x05, 0x48, 0x3d];
-        assert_eq!(Patches::form(0x1000, 0, &xor), Some(Form::Xor(0x1001 + 0x4805_0f00)));
-        assert_eq!(Patches::form(0x1000, 1, &xor), None);
+        let form = |nr, code: &[u8]| Patches::form(0x1000, nr, code, Some(0x48));
+        let mov = [0x90, 0xb8, 39, 0, 0, 0, 0x0f, 0x05];
+        assert_eq!(form(39, &mov), Some(Form::Mov(Vec::new())));
+        assert_eq!(form(39, &mov[1..]), Some(Form::Mov(Vec::new())));
+        assert_eq!(form(40, &mov), None);
+        assert_eq!(form(39, &mov[2..]), None);
+        let r8d = [0x41, 0xb8, 39, 0, 0, 0, 0x0f, 0x05];
+        assert_eq!(form(39, &r8d), None);
+        // What stands between must be known to its end.
+        let far = [0xc3, 0xb8, 14, 0, 0, 0, 0x31, 0xd2, 0xbf, 2, 0, 0, 0, 0x0f, 0x05];
+        assert_eq!(form(14, &far), Some(Form::Mov(far[6..13].to_vec())));
+        let mut jump = far;
+        jump[6] = 0xeb;
+        assert_eq!(form(14, &jump), None);
+        let xor = [0x31, 0xc0, 0x0f, 0x05];
+        assert_eq!(form(0, &xor), Some(Form::Xor(0x1001 + 0x4805_0f00)));
+        assert_eq!(form(1, &xor), None);
         // The jump whose tail is the code as it stands leads there.
         let target = 0x1001 + 0x4805_0f00u64;
-        let (at, bytes) = jump(&Form::Xor(target), 0x1000, target + 5);
+        let (at, bytes) = super::jump(&Form::Xor(target), 0x1000, target + 5);
         let rel = i32::from_le_bytes([bytes[1], 0x0f, 0x05, 0x48]);
         assert_eq!((at, (at + 5).wrapping_add_signed(i64::from(rel))), (0xffc, target + 5));
     }
 
     #[test]
     fn trampolines_fit() {
-        for nr in [0, 39, 108, 400] {
-            assert!(trampoline(nr, 0x40_0000, 0x4040_0000).len() as u64 <= SIZE);
+        let longest = Form::Mov(vec![0x53; GAP_MAX]);
+        for (nr, form) in [(0, &longest), (39, &longest), (39, &Form::Mov(Vec::new())), (400, &longest)] {
+            let code = trampoline(nr, 0x40_0000, form, 0x4040_0000).unwrap();
+            assert!(code.len() as u64 <= SIZE);
+        }
+    }
+
+    #[test]
+    fn who_is_interrupted_goes_on_where_it_was() {
+        let mut p = Patches::new();
+        let site =
+            |at, gap| Site { at, trampoline: 0x10_0000 + at, before: vec![0; 5], after: vec![0; 5], gap };
+        p.add_site(0x1007, site(0x1000, 0));
+        p.add_site(0x200e, site(0x2000, 7));
+        assert_eq!(p.site_of(0x10_1000), Some((0x1000, false)));
+        assert_eq!(p.site_of(0x10_1005), Some((0x1000, false)));
+        assert_eq!(p.site_of(0x10_1000 + SIZE), None);
+        for (into, expected) in
+            [(0, (0, false)), (5, (5, true)), (7, (7, true)), (12, (12, false)), (22, (12, false))]
+        {
+            let (at, inside): (u64, bool) = expected;
+            assert_eq!(p.site_of(0x10_2000 + into), Some((0x2000 + at, inside)));
         }
     }
 
@@ -319,16 +426,16 @@ mod tests {
     fn places_are_near_and_apart() {
         let mut p = Patches::new();
         let ret = 0x40_1000;
-        let Some(Err(base)) = p.place(ret, &Form::Mov).into_iter().next() else { panic!() };
+        let Some(Err(base)) = p.place(ret, &Form::Mov(Vec::new())).into_iter().next() else { panic!() };
         assert!(base.abs_diff(ret) < REACH);
         p.add_area(base);
-        let a = p.place(ret, &Form::Mov)[0];
-        let b = p.place(ret, &Form::Mov)[0];
+        let a = p.place(ret, &Form::Mov(Vec::new()))[0];
+        let b = p.place(ret, &Form::Mov(Vec::new()))[0];
         assert!(a.is_ok() && b.is_ok() && a != b);
         p.retire(base, base + 1);
         assert!(!p.meets(base, base + AREA_LEN));
-        assert!(p.place(ret, &Form::Mov).iter().all(|r| r.is_err()));
+        assert!(p.place(ret, &Form::Mov(Vec::new())).iter().all(|r| r.is_err()));
         // Near the region, the region's own room is first.
-        assert_eq!(p.place(REGION - 0x10_0000, &Form::Mov)[0], Err(TRAMPOLINES));
+        assert_eq!(p.place(REGION - 0x10_0000, &Form::Mov(Vec::new()))[0], Err(TRAMPOLINES));
     }
 }

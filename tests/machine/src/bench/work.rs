@@ -100,7 +100,7 @@ pub(super) const WORK: &[Work] = &[
         needs: &["git"],
         prepare: "mkdir tree && cd tree && git init -q && \
             for d in {1..200}; do mkdir -p $((d % 20))/$d; for f in {1..100}; do echo $d $f >$((d % 20))/$d/$f; done; done && \
-            git add -A && git -c user.name=a -c user.email=b@c commit -qm tree && touch new 1/1/new",
+            git add -A && git -c gc.auto=0 -c user.name=a -c user.email=b@c commit -qm tree && touch new 1/1/new",
         command: "git -C tree status --short",
         target: Target::Ratio(1.5),
         ..PLAIN
