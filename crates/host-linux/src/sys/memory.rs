@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64},
 };
 
-use hal::Result;
+use hal::{Result, errno};
 
 use super::file::last_errno;
 
@@ -119,6 +119,23 @@ impl Window {
         let to = self.at(offset, buf.len());
         // SAFETY: as in `read`.
         unsafe { std::ptr::copy_nonoverlapping(buf.as_ptr(), to, buf.len()) }
+    }
+
+    /// Reads up to `len` bytes of a file (pread(2)) into the window.
+    pub(crate) fn pread(&self, at: u64, len: usize, fd: i32, offset: u64) -> Result<usize> {
+        let to = self.at(at, len);
+        let offset = i64::try_from(offset).map_err(|_| errno::EINVAL)?;
+        loop {
+            // SAFETY: inside the mapping, of which there are no references but to atomics.
+            let done = unsafe { libc::pread(fd, to.cast(), len, offset) };
+            match usize::try_from(done) {
+                Ok(n) => return Ok(n),
+                Err(_) => match last_errno() {
+                    errno::EINTR => {}
+                    e => return Err(e),
+                },
+            }
+        }
     }
 
     /// Fills with zeros.
