@@ -259,6 +259,10 @@ impl Stream for LinuxStream {
         stat_fd(self.fd.as_fd())
     }
 
+    fn access(&self) -> u32 {
+        fs::fcntl_getfl(&self.fd).map_or(0, |flags| (flags & OFlags::RWMODE).bits())
+    }
+
     fn as_file(&self) -> Option<Arc<dyn HostFile>> {
         let fd = (self.kind == Kind::Regular).then(|| self.fd.try_clone().ok())??;
         Some(Arc::new(LinuxFile::from_fd(fd)))

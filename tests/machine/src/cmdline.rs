@@ -27,6 +27,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("binary_streams", binary_streams),
         ("process_one", process_one),
         ("files_as_streams", files_as_streams),
+        ("input_to_write", input_to_write),
         ("closed_input", closed_input),
         ("no_such_command", no_such_command),
         ("not_executable", not_executable),
@@ -126,6 +127,24 @@ fn files_as_streams(lab: &Lab, place: Place) -> Result<Completion> {
     )?;
     outcome.expect(0)?;
     ensure!(outcome.out() == "one\n" && outcome.err() == "two\n", outcome.describe("wrong output"));
+    Ok(Completion::Completed)
+}
+
+/// Standard input opened for reading and writing is just that: written, and mapped shared. A pipe's end has one way.
+fn input_to_write(lab: &Lab, place: Place) -> Result<Completion> {
+    let script = "import fcntl, mmap, os; m = mmap.mmap(0, 0); m[0:5] = b'HELLO'; m.flush(); os.pwrite(0, b'W', 6)\n\
+        print([fcntl.fcntl(fd, fcntl.F_GETFL) & 3 for fd in (0, 1)], os.read(0, 20))";
+    let dir = lab.scratch("both")?;
+    for where_ in [Place::Host, place] {
+        let path = dir.join(format!("{where_:?}"));
+        fs::write(&path, "hello, world\n")?;
+        let both = fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        let mut command = lab.command(where_, &[], &["/usr/bin/python3", "-c", script]);
+        let outcome = command.stdin(Stdio::from(both)).output()?;
+        let (out, err) = (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
+        ensure!(out == "[2, 1] b'HELLO,Wworld\\n'\n", "{where_:?}: {out}{err}");
+        ensure!(fs::read_to_string(&path)? == "HELLO,Wworld\n", "{where_:?}: the file is as it was");
+    }
     Ok(Completion::Completed)
 }
 
