@@ -41,6 +41,8 @@ pub(crate) struct Opened {
     pub(crate) writable: bool,
     /// Change time of the file when it was opened.
     pub(crate) ctime: Timespec,
+    /// And its size, in bytes.
+    pub(crate) size: u64,
     /// Kept by [`crate::parked`].
     pub(crate) parked: AtomicBool,
 }
@@ -52,7 +54,8 @@ impl Opened {
         writable: bool,
         stat: &HostStat,
     ) -> Arc<Opened> {
-        Arc::new(Opened { file, readable, writable, ctime: stat.ctime, parked: AtomicBool::new(false) })
+        let (ctime, size) = (stat.ctime, stat.size);
+        Arc::new(Opened { file, readable, writable, ctime, size, parked: AtomicBool::new(false) })
     }
 
     /// True if no guest file uses it, and it is only kept for the next. `opened` is the asker's own reference.
