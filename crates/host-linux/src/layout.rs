@@ -43,6 +43,9 @@ pub(crate) mod consts {
     /// `struct sock_fprog` of the strict filter, and its instructions.
     pub(crate) const STRICT: usize = 0x100;
     pub(crate) const STRICT_CODE: usize = 0x110;
+    /// The same of the one that lets no futex call of the guest's pass.
+    pub(crate) const CLOSED: usize = 0x400;
+    pub(crate) const CLOSED_CODE: usize = 0x410;
     /// What is captured of which system call, see [`crate::layout::capture`].
     pub(crate) const CAPTURES: usize = 0xc00;
     pub(crate) const CAPTURES_LEN: usize = 0x200;
@@ -85,6 +88,10 @@ pub(crate) mod ctl {
     /// Values answered in the stub: pid, tid, ppid, uid, euid, gid, egid; and whether they are valid.
     pub(crate) const FAST: usize = 0x100;
     pub(crate) const FAST_VALID: usize = 0x11c;
+    /// A futex call that the stub makes: number, six arguments, result; and the time that it may name.
+    pub(crate) const CALL: usize = 0x200;
+    pub(crate) const CALL_RESULT: usize = 0x238;
+    pub(crate) const CALL_TIME: usize = 0x240;
     /// Top of the patched path's stack.
     pub(crate) const STACK_TOP: usize = 0x7f0;
     /// Registers of a thread that came by a patched site.
@@ -125,6 +132,8 @@ pub(crate) mod kind {
     pub(crate) const CAS: u32 = 0x42;
     /// A piece could not be copied out.
     pub(crate) const COPY_FAULT: u32 = 0x43;
+    /// A futex call was made.
+    pub(crate) const CALLED: u32 = 0x44;
 }
 
 const _: () = assert!(TRAMPOLINES < SLOTS && SLOTS + SLOTS_MAX * SLOT_LEN <= REGION + REGION_LEN);
@@ -143,6 +152,8 @@ pub(crate) mod flag {
     pub(crate) const CAS: u32 = 0x10;
     /// Copy the pieces of [`super::ctl::OUT_LIST`] first of all.
     pub(crate) const COPY: u32 = 0x20;
+    /// Make the futex call of [`super::ctl::CALL`], and come back.
+    pub(crate) const CALL: u32 = 0x40;
 }
 
 /// What the stub captures of a system call's arguments, by number, in a table of [`consts::CAPTURES`]. The bytes are as the

@@ -40,7 +40,7 @@ const IP: u32 = 8;
 pub(crate) const ARGS: u32 = 16;
 
 /// System calls of the service thread (and those of guest threads, whose strict filter allows fewer).
-const SERVICE_CALLS: [i64; 18] = [
+const SERVICE_CALLS: [i64; 21] = [
     libc::SYS_futex,
     libc::SYS_rt_sigreturn,
     libc::SYS_mmap,
@@ -59,6 +59,9 @@ const SERVICE_CALLS: [i64; 18] = [
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_membarrier,
+    FUTEX_WAITV,
+    FUTEX_WAKE,
+    FUTEX_WAIT,
 ];
 
 /// Futex calls that say all in their registers or only wait (futex2, Linux 5.16 and 6.7); older hosts answer ENOSYS.
@@ -140,6 +143,45 @@ pub(crate) fn strict() -> Vec<Insn> {
     ]
 }
 
+/// The same for a guest thread whose futex calls the kernel is to see (seccomp and ptrace inside). They trap, but for the
+/// stub's own: its state words lie in its region, and what the kernel process orders is called at one instruction.
+pub(crate) fn closed() -> Vec<Insn> {
+    let (sigreturn, exit, call) = (code::sigreturn_ip(), code::exit_ip(), code::call_ip());
+    let high = (sigreturn >> 32) as u32;
+    vec![
+        load(NR),
+        jump_eq(libc::SYS_futex as u32, 11, 0),
+        jump_eq(libc::SYS_rt_sigreturn as u32, 6, 0),
+        jump_eq(libc::SYS_exit as u32, 7, 0),
+        jump_ge(FUTEX_WAITV as u32, 1, 0),
+        ret(TRAP),
+        // 6: later calls
+        jump_eq(FUTEX_WAITV as u32, 11, 0),
+        jump_eq(FUTEX_WAKE as u32, 10, 0),
+        jump_eq(FUTEX_WAIT as u32, 9, 13),
+        // 9: rt_sigreturn
+        load(IP),
+        jump_eq(sigreturn as u32, 9, 11),
+        // 11: exit
+        load(IP),
+        jump_eq(exit as u32, 7, 9),
+        // 13: futex: an operation as the stub's own code has it, on a word of the region
+        load(ARGS + 8),
+        jump_eq(libc::FUTEX_WAIT_BITSET as u32, 1, 0),
+        jump_eq(libc::FUTEX_WAKE_BITSET as u32, 0, 2),
+        load(ARGS + 4),
+        jump_eq(high, 5, 0),
+        // 18: the call that was ordered
+        load(IP),
+        jump_eq(call as u32, 0, 2),
+        // 20: the upper half
+        load(IP + 4),
+        jump_eq(high, 1, 0),
+        ret(TRAP),
+        ret(ALLOW),
+    ]
+}
+
 /// Runs a filter as the host would.
 #[cfg(test)]
 pub(crate) fn eval(f: &[Insn], nr: u32, arch: u32, ip: u64, args: [u64; 6]) -> u32 {
@@ -215,6 +257,41 @@ mod tests {
                     assert_eq!(at(i64::from(nr), ip, 0), TRAP, "{nr} at {ip:#x}");
                 }
                 assert_eq!(at(i64::from(nr | 0x4000_0000), ip, 0), TRAP, "x32 {nr} at {ip:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn closed_filter_lets_the_stubs_own_futex_calls_pass() {
+        let f = closed();
+        let at = |nr: i64, ip: u64, word: u64, op: u64| {
+            eval(&f, nr as u32, AUDIT_ARCH_X86_64, ip, [word, op, 0, 0, 0, 0])
+        };
+        let (own, guests, call) = (crate::layout::SLOTS, 0x7000_1000, code::call_ip());
+        for op in 0..16u64 {
+            for bits in [0, 128, 256, 384] {
+                let stub = op | bits == 9 || op | bits == 10;
+                for ip in [0, 0x40_1000, code::exit_ip()] {
+                    let expected = if stub { ALLOW } else { TRAP };
+                    assert_eq!(at(libc::SYS_futex, ip, own, op | bits), expected, "{op} {bits}");
+                    assert_eq!(at(libc::SYS_futex, ip, guests, op | bits), TRAP, "{op} {bits}");
+                }
+                assert_eq!(at(libc::SYS_futex, call, guests, op | bits), ALLOW);
+                assert_eq!(at(libc::SYS_futex, call + (1 << 32), guests, op | bits), TRAP);
+            }
+        }
+        for nr in 0..600 {
+            let later = [FUTEX_WAITV, FUTEX_WAKE, FUTEX_WAIT].contains(&nr);
+            for (ip, open) in [
+                (0, false),
+                (call, later),
+                (code::sigreturn_ip(), nr == libc::SYS_rt_sigreturn),
+                (code::exit_ip(), nr == libc::SYS_exit),
+            ] {
+                if nr != libc::SYS_futex {
+                    assert_eq!(at(nr, ip, own, 9), if open { ALLOW } else { TRAP }, "{nr} at {ip:#x}");
+                }
+                assert_eq!(at(nr | 0x4000_0000, ip, own, 9), TRAP, "x32 {nr}");
             }
         }
     }
