@@ -87,6 +87,10 @@ pub trait Kicker: Send + Sync {
     /// The running [`Context::run`], or the next one, returns [`Event::Kicked`] soon. Never blocks. May be called at any
     /// time, also after the context is gone.
     fn kick(&self);
+    /// The processors that the thread may run on, one bit each (sched_setaffinity(2)): obeyed when it is resumed next.
+    fn set_affinity(&self, mask: u64) {
+        let _ = mask;
+    }
 }
 
 /// Reads the processor time of one guest thread, from any thread of the kernel.
@@ -123,6 +127,11 @@ pub trait Context: Send {
     /// Replaces the vector state by an image in the layout of [`Context::fpu`]; `None` resets it. Invalid images give
     /// EINVAL (from a guest's forged signal frame) and change nothing.
     fn set_fpu(&mut self, image: Option<&[u8]>) -> Result<()>;
+
+    /// The machine's processor that the guest thread runs on; `None` if the host places it.
+    fn cpu(&self) -> Option<u32> {
+        None
+    }
 
     /// The address space this thread runs in.
     fn space(&self) -> Arc<dyn Space>;

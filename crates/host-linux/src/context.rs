@@ -542,6 +542,10 @@ impl Context for LinuxContext {
         Ok(())
     }
 
+    fn cpu(&self) -> Option<u32> {
+        self.engine().placement.number(&self.thread.seat)
+    }
+
     fn space(&self) -> Arc<dyn Space> {
         self.space.clone()
     }

@@ -376,6 +376,10 @@ impl Thread {
 }
 
 impl hal::Kicker for Thread {
+    fn set_affinity(&self, mask: u64) {
+        self.seat.set_allowed(mask);
+    }
+
     fn kick(&self) {
         self.pending.store(true, SeqCst);
         // Asked of what the guest cannot write as well: its state word may lie.

@@ -96,7 +96,10 @@ impl TaskCx {
     /// Makes others reach the present guest thread: interruptions, processor time, ids that its stub answers.
     pub(crate) fn attach_context(&mut self) {
         self.sees_futexes = self.ctx.traps_futexes();
-        self.task.set_kicker(Some(self.ctx.kicker()));
+        let kicker = self.ctx.kicker();
+        self.task.set_kicker(Some(kicker.clone()));
+        let affinity = self.task.sched.lock().affinity;
+        kicker.set_affinity(affinity);
         *self.task.cpu_clock.lock() = self.ctx.cpu_clock();
         let hook = self.ctx.set_fast_ppid_later();
         let (tid, pid) = (self.task.tid(), self.task.pid());
