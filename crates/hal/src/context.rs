@@ -59,6 +59,15 @@ pub enum Event {
     Died { signo: u8 },
 }
 
+/// A futex call as the guest made it (futex(2), futex_wait and its kin).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FutexCall {
+    pub nr: u64,
+    pub args: [u64; 6],
+    /// Seconds and nanoseconds to be found at the address in the fourth argument, instead of what is there.
+    pub time: Option<(i64, i64)>,
+}
+
 /// Values that the stub answers without leaving guest code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FastIds {
@@ -78,6 +87,10 @@ pub trait Kicker: Send + Sync {
     /// The running [`Context::run`], or the next one, returns [`Event::Kicked`] soon. Never blocks. May be called at any
     /// time, also after the context is gone.
     fn kick(&self);
+    /// The processors that the thread may run on, one bit each (sched_setaffinity(2)): obeyed when it is resumed next.
+    fn set_affinity(&self, mask: u64) {
+        let _ = mask;
+    }
 }
 
 /// Reads the processor time of one guest thread, from any thread of the kernel.
@@ -115,6 +128,11 @@ pub trait Context: Send {
     /// EINVAL (from a guest's forged signal frame) and change nothing.
     fn set_fpu(&mut self, image: Option<&[u8]>) -> Result<()>;
 
+    /// The machine's processor that the guest thread runs on; `None` if the host places it.
+    fn cpu(&self) -> Option<u32> {
+        None
+    }
+
     /// The address space this thread runs in.
     fn space(&self) -> Arc<dyn Space>;
     /// A handle that others use to interrupt this thread.
@@ -123,6 +141,21 @@ pub trait Context: Send {
     fn spawn_thread(&mut self, regs: &Regs) -> Result<Box<dyn Context>>;
     /// Creates a copy-on-write copy of the space with one thread. Vector state is inherited, registers are `regs`.
     fn fork(&mut self, regs: &Regs) -> Result<Box<dyn Context>>;
+    /// A thread to go on in this one's stead, with the same state, whose futex calls come here as [`Event::Syscall`] if
+    /// `trap`; otherwise the host serves them. Threads and forks made of it are of the same kind.
+    fn respawn(&mut self, trap: bool) -> Result<Box<dyn Context>> {
+        let _ = trap;
+        Err(crate::errno::ENOSYS)
+    }
+    /// Whether futex calls come here.
+    fn traps_futexes(&self) -> bool {
+        false
+    }
+    /// Has the host serve a futex call that came here, on this thread; its result. EINTR if [`Kicker::kick`] ended it.
+    fn host_futex(&mut self, call: &FutexCall) -> Result<u64> {
+        let _ = call;
+        Err(crate::errno::ENOSYS)
+    }
     /// Values that may be answered in the stub.
     fn set_fast_ids(&mut self, ids: &FastIds);
     /// An updater for the in-stub parent id, usable from other tasks (reparenting).

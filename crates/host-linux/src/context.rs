@@ -6,8 +6,8 @@ use std::{
 };
 
 use hal::{
-    Backing, Context, CpuClock, Errno, Event, Exception, FastIds, HostFile, Kicker, MapOp, Prot, Regs,
-    Result, Space, errno,
+    Backing, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker, MapOp, Prot,
+    Regs, Result, Space, errno,
 };
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     space::LinuxSpace,
     stub::code,
     sys::process,
-    thread::Thread,
+    thread::{Futexes, Thread},
     x86_64::{
         frame::{self, Frame, Saved},
         patch::Patches,
@@ -27,6 +27,9 @@ use crate::{
 
 /// AUDIT_ARCH_X86_64: how a trapped system call was made.
 const ARCH_X86_64: u32 = 0xc000_003e;
+
+/// Processor flags of code that nobody has run yet: interrupts enabled, and the bit that is always set.
+const PLAIN_FLAGS: u64 = 0x202;
 
 /// Where the registers of the stopped thread are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -581,6 +584,10 @@ impl Context for LinuxContext {
         Ok(())
     }
 
+    fn cpu(&self) -> Option<u32> {
+        self.engine().placement.number(&self.thread.seat)
+    }
+
     fn space(&self) -> Arc<dyn Space> {
         self.space.clone()
     }
@@ -592,10 +599,80 @@ impl Context for LinuxContext {
     fn spawn_thread(&mut self, regs: &Regs) -> Result<Box<dyn Context>> {
         let image = self.image()?;
         let shape = self.shape()?;
-        let thread = self.space.new_thread(|slot, index| {
+        let thread = self.space.new_thread(self.thread.futexes, |slot, index| {
             prepare(slot, Thread::slot_addr(index), Some(&shape), regs, image.as_deref());
         })?;
         Ok(Box::new(LinuxContext::new(self.space.clone(), thread, regs.gs_base)))
+    }
+
+    fn respawn(&mut self, trap: bool) -> Result<Box<dyn Context>> {
+        let image = self.image()?;
+        let shape = self.shape()?;
+        let regs = self.regs();
+        let futexes = if trap { Futexes::Trap } else { Futexes::Host };
+        let thread = self.space.new_thread(futexes, |slot, index| {
+            prepare(slot, Thread::slot_addr(index), Some(&shape), &regs, image.as_deref());
+        })?;
+        Ok(Box::new(LinuxContext::new(self.space.clone(), thread, regs.gs_base)))
+    }
+
+    fn traps_futexes(&self) -> bool {
+        self.thread.futexes == Futexes::Trap
+    }
+
+    fn host_futex(&mut self, call: &FutexCall) -> Result<u64> {
+        self.flush();
+        if self.died.is_some() || self.thread.is_dead() {
+            return Err(errno::ESRCH);
+        }
+        if self.thread.take_kick() {
+            return Err(errno::EINTR);
+        }
+        let slot = self.slot();
+        slot.set64(ctl::CALL, call.nr);
+        for (i, a) in call.args.iter().enumerate() {
+            slot.set64(ctl::CALL + 8 + i * 8, *a);
+        }
+        if let Some((sec, nsec)) = call.time {
+            slot.set64(ctl::CALL_TIME, sec.cast_unsigned());
+            slot.set64(ctl::CALL_TIME + 8, nsec.cast_unsigned());
+            slot.set64(ctl::CALL + 32, self.thread.addr() + ctl::CALL_TIME as u64);
+        }
+        let regs = self.regs();
+        let order = if self.at == At::Frame {
+            // Kicks are blocked in the handler: it returns to the call.
+            let Some(frame) = self.frame() else {
+                self.forged();
+                return Err(errno::ESRCH);
+            };
+            let mut gprs = [0; 16];
+            gprs[reg::RBX] = self.thread.addr();
+            gprs[reg::RSP] = self.thread.addr() + ctl::STACK_TOP as u64;
+            frame.store(&Saved { gprs, rip: code::call(), rflags: PLAIN_FLAGS });
+            0
+        } else {
+            flag::CALL
+        };
+        match self.turn(order) {
+            Some(kind::CALLED) => {
+                // As if it had come by a patched site, whichever way it did.
+                self.at = At::Patched;
+                self.set_regs(&regs);
+                let result = process::from_ret(self.slot().get64(ctl::CALL_RESULT));
+                if result == Err(errno::EINTR) {
+                    self.thread.take_kick();
+                }
+                result
+            }
+            Some(_) => {
+                self.forged();
+                Err(errno::ESRCH)
+            }
+            None => {
+                self.dead();
+                Err(errno::ESRCH)
+            }
+        }
     }
 
     fn fork(&mut self, regs: &Regs) -> Result<Box<dyn Context>> {
@@ -605,7 +682,7 @@ impl Context for LinuxContext {
         let patches = lock(&self.space.patches);
         let mut service = lock(&self.space.service);
         let engine = self.engine().clone();
-        let (stub, service, thread) = engine.bear(&mut service, |slot| {
+        let (stub, service, thread) = engine.bear(&mut service, self.thread.futexes, |slot| {
             prepare(slot, Thread::slot_addr(0), Some(&shape), regs, image.as_deref());
         })?;
         let space = LinuxSpace::new(engine, stub, service, patches.clone());

@@ -31,7 +31,7 @@ use crate::{
     stub::{code, filter, zygote},
     sys::{futex, memory, process},
     texts::Texts,
-    thread::Thread,
+    thread::{Futexes, Thread},
     watchdog::Watchdog,
 };
 
@@ -313,11 +313,15 @@ impl Engine {
         w.u64(consts::CTL_FD as u64).store(slots.fd().as_raw_fd() as u64, Relaxed);
         w.u64(consts::CTL_RO_FD as u64).store(ctl_ro.as_raw_fd() as u64, Relaxed);
         w.u64(consts::OWNER as u64).store(process::own_pid() as u64, Relaxed);
-        let strict = filter::strict();
-        w.u64(consts::STRICT as u64).store(strict.len() as u64, Relaxed);
-        w.u64(consts::STRICT as u64 + 8).store(layout::CONSTS + consts::STRICT_CODE as u64, Relaxed);
-        let strict: Vec<u8> = strict.into_iter().flat_map(filter::Insn::encode).collect();
-        w.write(consts::STRICT_CODE as u64, &strict);
+        for (at, code_at, filter) in [
+            (consts::STRICT, consts::STRICT_CODE, filter::strict()),
+            (consts::CLOSED, consts::CLOSED_CODE, filter::closed()),
+        ] {
+            w.u64(at as u64).store(filter.len() as u64, Relaxed);
+            w.u64(at as u64 + 8).store(layout::CONSTS + code_at as u64, Relaxed);
+            let code: Vec<u8> = filter.into_iter().flat_map(filter::Insn::encode).collect();
+            w.write(code_at as u64, &code);
+        }
         w.write(consts::CAPTURES as u64, &crate::x86_64::captures::table());
 
         let has_proc = std::fs::metadata("/proc/self/schedstat").is_ok();
@@ -482,6 +486,7 @@ impl Engine {
     pub(crate) fn bear(
         self: &Arc<Self>,
         parent: &mut Service,
+        futexes: Futexes,
         prepare: impl FnOnce(&Slot),
     ) -> Result<(Arc<Stub>, Service, Arc<Thread>)> {
         if self.is_closed() {
@@ -498,9 +503,9 @@ impl Engine {
         parent.stub().serve_from(self.placement.here());
         stub.cpu.store(parent.stub().cpu.load(Relaxed), Relaxed);
         // What the child does first of all, posted before it is there.
-        service.prepare(&[Thread::clone_op(0)]);
+        service.prepare(&[Thread::clone_op(0, futexes)]);
         lock(&self.book).births += 1;
-        let thread = Thread::new(stub.clone(), slot, 0);
+        let thread = Thread::new(stub.clone(), slot, 0, futexes);
         let born = self.deliver(parent, &stub, &mut service, &thread, slot_offset);
         let mut book = lock(&self.book);
         book.births -= 1;
@@ -575,7 +580,7 @@ impl Engine {
         prepare: impl FnOnce(&Slot),
     ) -> Result<(Arc<Stub>, Service, Arc<Thread>)> {
         let (_, service) = self.first.get().ok_or(errno::EAGAIN)?;
-        self.bear(&mut lock(service), prepare)
+        self.bear(&mut lock(service), Futexes::Host, prepare)
     }
 
     /// Stubs alive, the first one included.

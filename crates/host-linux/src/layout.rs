@@ -43,6 +43,9 @@ pub(crate) mod consts {
     /// `struct sock_fprog` of the strict filter, and its instructions.
     pub(crate) const STRICT: usize = 0x100;
     pub(crate) const STRICT_CODE: usize = 0x110;
+    /// The same of the one that lets no futex call of the guest's pass.
+    pub(crate) const CLOSED: usize = 0x400;
+    pub(crate) const CLOSED_CODE: usize = 0x410;
     /// What is captured of which system call, see [`crate::layout::capture`].
     pub(crate) const CAPTURES: usize = 0xc00;
     pub(crate) const CAPTURES_LEN: usize = 0x200;
@@ -89,6 +92,10 @@ pub(crate) mod ctl {
     pub(crate) const ERRAND_COUNT: usize = 0x120;
     pub(crate) const ERRANDS: usize = 0x200;
     pub(crate) const ERRANDS_MAX: usize = 8;
+    /// A futex call that the stub makes: number, six arguments, result; and the time that it may name.
+    pub(crate) const CALL: usize = 0x300;
+    pub(crate) const CALL_RESULT: usize = 0x338;
+    pub(crate) const CALL_TIME: usize = 0x340;
     /// Top of the patched path's stack.
     pub(crate) const STACK_TOP: usize = 0x7f0;
     /// Registers of a thread that came by a patched site.
@@ -133,6 +140,8 @@ pub(crate) mod kind {
     pub(crate) const COPY_FAULT: u32 = 0x43;
     /// An errand failed.
     pub(crate) const ERRAND_FAULT: u32 = 0x44;
+    /// A futex call was made.
+    pub(crate) const CALLED: u32 = 0x45;
 }
 
 const _: () = assert!(TRAMPOLINES < SLOTS && SLOTS + SLOTS_MAX * SLOT_LEN <= REGION + REGION_LEN);
@@ -153,6 +162,8 @@ pub(crate) mod flag {
     pub(crate) const COPY: u32 = 0x20;
     /// Make the calls of [`super::ctl::ERRANDS`] first of all.
     pub(crate) const ERRANDS: u32 = 0x40;
+    /// Make the futex call of [`super::ctl::CALL`], and come back.
+    pub(crate) const CALL: u32 = 0x80;
 }
 
 /// Offsets in an errand: the call's number, its first three arguments (the third of 32 bits), and its result.

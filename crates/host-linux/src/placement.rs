@@ -11,6 +11,9 @@
 //! while the machine leaves the other processor free; so the kernel thread of each task counts what spinning saved and
 //! what it cost, and sends its guest thread out or calls it home by that. A wake-up of a sleeper on another processor is
 //! what costs: twenty microseconds and more, several times what a call saves.
+//!
+//! The machine's processors are the host's in their order. What a guest asks for by sched_setaffinity(2) is obeyed when its
+//! thread is resumed next.
 
 use std::{
     cell::Cell,
@@ -63,6 +66,8 @@ pub(crate) struct Seat {
     cpu: AtomicU32,
     /// Processor that its host thread is confined to.
     placed: AtomicU32,
+    /// Processors of the machine that the guest lets it run on, one bit each.
+    allowed: AtomicU64,
     /// Host thread number of its kernel thread.
     kernel: AtomicU32,
     /// Events so far.
@@ -86,6 +91,7 @@ impl Seat {
         Seat {
             cpu: AtomicU32::new(NONE),
             placed: AtomicU32::new(NONE),
+            allowed: AtomicU64::new(u64::MAX),
             kernel: AtomicU32::new(0),
             events: AtomicU32::new(0),
             in_guest: AtomicBool::new(false),
@@ -123,6 +129,11 @@ impl Seat {
     /// Whether the kernel thread has resumed the guest thread and waits for it.
     pub(crate) fn is_in_guest(&self) -> bool {
         self.in_guest.load(Relaxed)
+    }
+
+    /// The guest lets it run on these processors.
+    pub(crate) fn set_allowed(&self, mask: u64) {
+        self.allowed.store(mask, Relaxed);
     }
 
     /// Notes where the host thread is confined.
@@ -219,6 +230,9 @@ impl Placement {
             process::set_affinity(0, &[cpu as usize]);
             HERE.set(cpu);
         }
+        if seat.allowed.load(Relaxed) != u64::MAX {
+            self.obey(thread);
+        }
         let now = cycles();
         if self.cpus.len() > 1 {
             self.consider(thread, now, asleep);
@@ -232,6 +246,39 @@ impl Placement {
         {
             t.unpark();
         }
+    }
+
+    /// Whether the guest lets a thread run on a processor. A machine with more processors than the host gives it has
+    /// several of them on each of the host's.
+    fn may_use(&self, seat: &Seat, cpu: u32) -> bool {
+        let allowed = seat.allowed.load(Relaxed);
+        let Some(i) = self.cpus.iter().position(|&c| c as u32 == cpu) else { return false };
+        allowed == u64::MAX || (i..64).step_by(self.cpus.len()).any(|n| allowed >> n & 1 != 0)
+    }
+
+    /// The machine's number of the processor that a thread runs on.
+    pub(crate) fn number(&self, seat: &Seat) -> Option<u32> {
+        let (placed, allowed) = (seat.placed.load(Relaxed), seat.allowed.load(Relaxed));
+        let i = self.cpus.iter().position(|&c| c as u32 == placed)?;
+        let named = (i..64).step_by(self.cpus.len()).find(|&n| allowed >> n & 1 != 0);
+        Some(named.unwrap_or(i) as u32)
+    }
+
+    /// Brings a task to a processor that the guest lets it run on.
+    fn obey(&self, thread: &Arc<Thread>) {
+        let seat = &thread.seat;
+        let (cpu, placed) = (seat.cpu.load(Relaxed), seat.placed.load(Relaxed));
+        if self.may_use(seat, placed) && self.may_use(seat, cpu) {
+            return;
+        }
+        let wanted = [cpu].into_iter().chain(self.cpus.iter().map(|&c| c as u32));
+        let Some(to) = wanted.into_iter().find(|&c| self.may_use(seat, c)) else { return };
+        thread.set_stub_spin(0);
+        seat.out.store(false, Relaxed);
+        seat.cpu.store(to, Relaxed);
+        thread.confine(to as usize);
+        process::set_affinity(0, &[to as usize]);
+        HERE.set(to);
     }
 
     /// Sends the guest thread out, or calls it home, while it sleeps: then that is cheap.
@@ -270,10 +317,11 @@ impl Placement {
     fn send_out(&self, thread: &Thread) {
         let home = thread.seat.cpu.load(Relaxed);
         let calm = self.calm.load(Relaxed);
-        let other = if calm != NONE && calm != home {
+        let may = |c: u32| c != home && self.may_use(&thread.seat, c);
+        let other = if calm != NONE && may(calm) {
             calm as usize
         } else {
-            let Some(&other) = self.cpus.iter().find(|&&c| c as u32 != home) else { return };
+            let Some(&other) = self.cpus.iter().find(|&&c| may(c as u32)) else { return };
             other
         };
         thread.confine(other);
@@ -419,6 +467,7 @@ impl Placement {
                 && past.cool == 0
                 && !t.seat.is_out()
                 && index(t.seat.cpu.load(Relaxed)) == Some(most)
+                && self.may_use(&t.seat, self.cpus[least] as u32)
         });
         if count[most] >= count[least] + 2 {
             if let Some((thread, past, _)) = starved {
@@ -432,6 +481,7 @@ impl Placement {
                     && past.cool == 0
                     && !t.seat.is_out()
                     && index(t.seat.cpu.load(Relaxed)).is_some_and(|i| i != most)
+                    && self.may_use(&t.seat, self.cpus[most] as u32)
             });
             if let Some((thread, past, _)) = apart {
                 self.move_to(thread, self.cpus[most]);

@@ -19,7 +19,7 @@ use crate::{
     slots::Slot,
     sys::process,
     texts::Mapped,
-    thread::Thread,
+    thread::{Futexes, Thread},
     x86_64::patch::Patches,
 };
 
@@ -152,26 +152,31 @@ impl LinuxSpace {
     }
 
     /// A thread that waits in the stub to be resumed; `prepare` fills in its slot.
-    pub(crate) fn new_thread(&self, prepare: impl FnOnce(&Slot, u32)) -> Result<Arc<Thread>> {
+    pub(crate) fn new_thread(
+        &self,
+        futexes: Futexes,
+        prepare: impl FnOnce(&Slot, u32),
+    ) -> Result<Arc<Thread>> {
         self.threads.fetch_add(1, SeqCst);
         self.threaded.store(true, Relaxed);
-        let thread = self.thread(prepare);
+        let thread = self.thread(futexes, prepare);
         if thread.is_err() {
             self.threads.fetch_sub(1, SeqCst);
         }
         thread
     }
 
-    fn thread(&self, prepare: impl FnOnce(&Slot, u32)) -> Result<Arc<Thread>> {
+    fn thread(&self, futexes: Futexes, prepare: impl FnOnce(&Slot, u32)) -> Result<Arc<Thread>> {
         let mut spare = lock(&self.spare);
-        if let Some(thread) = spare.parked.pop() {
+        let parked = spare.parked.iter().rposition(|t| t.futexes == futexes);
+        if let Some(thread) = parked.map(|i| spare.parked.swap_remove(i)) {
             prepare(&thread.slot, thread.index);
             thread.take_kick();
             thread.start_over();
             return Ok(thread);
         }
         // A slot is free again when its thread has certainly left it.
-        let free = spare.slots.iter().position(|t| !t.exists());
+        let free = spare.slots.iter().position(|t| t.futexes == futexes && !t.exists());
         let old = free.map(|i| spare.slots.swap_remove(i));
         let index = match &old {
             Some(old) => old.index,
@@ -197,15 +202,16 @@ impl LinuxSpace {
                 let addr = Thread::slot_addr(index);
                 let args = [addr, layout::SLOT_LEN, prot, flags, fd, slot.offset()];
                 service.run(&[Op::expecting(libc::SYS_mmap, args, addr)])?;
-                let thread = Thread::new(self.stub.clone(), slot, index);
+                let thread = Thread::new(self.stub.clone(), slot, index, futexes);
                 lock(&self.stub.threads).push(thread.clone());
                 thread
             }
         };
         prepare(&thread.slot, index);
         thread.be_born();
-        let started =
-            service.run(&[Thread::clone_op(index)]).and_then(|()| process::from_ret(service.result(0)));
+        let started = service
+            .run(&[Thread::clone_op(index, futexes)])
+            .and_then(|()| process::from_ret(service.result(0)));
         match started {
             Ok(tid) => {
                 thread.set_tid(tid)?;

@@ -14,7 +14,7 @@ use hal::{Result, errno};
 
 use crate::{
     engine::{Stub, lock},
-    layout::{SLOT_LEN, SLOTS, ctl, flag, request, state},
+    layout::{CONSTS, SLOT_LEN, SLOTS, consts, ctl, flag, request, state},
     placement::{Placement, Seat},
     service::Op,
     slots::Slot,
@@ -25,12 +25,22 @@ use crate::{
 const STUB_BITS: u32 = 1;
 const KERNEL_BITS: u32 = 2;
 
+/// Who serves a guest thread's futex calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Futexes {
+    /// The host, directly.
+    Host,
+    /// They trap: the kernel looks at them first.
+    Trap,
+}
+
 /// A thread of a stub that runs guest code.
 pub(crate) struct Thread {
     pub(crate) stub: Arc<Stub>,
     pub(crate) slot: Slot,
     /// Which of the stub's slots it has.
     pub(crate) index: u32,
+    pub(crate) futexes: Futexes,
     tid: AtomicI32,
     /// Processor time of earlier users, and as it was last seen.
     spent: AtomicU64,
@@ -52,11 +62,12 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    pub(crate) fn new(stub: Arc<Stub>, slot: Slot, index: u32) -> Arc<Thread> {
+    pub(crate) fn new(stub: Arc<Stub>, slot: Slot, index: u32, futexes: Futexes) -> Arc<Thread> {
         Arc::new_cyclic(|me| Thread {
             stub,
             slot,
             index,
+            futexes,
             tid: AtomicI32::new(0),
             spent: AtomicU64::new(0),
             seen: AtomicU64::new(0),
@@ -88,7 +99,7 @@ impl Thread {
     }
 
     /// The service thread's call that starts a thread. It waits for its first resumption in stub code.
-    pub(crate) fn clone_op(index: u32) -> Op {
+    pub(crate) fn clone_op(index: u32, futexes: Futexes) -> Op {
         let flags = libc::CLONE_VM
             | libc::CLONE_FS
             | libc::CLONE_FILES
@@ -98,7 +109,13 @@ impl Thread {
             | libc::CLONE_CHILD_CLEARTID;
         let slot = Thread::slot_addr(index);
         // The state word is cleared and woken when the host thread ends, see `wait`.
-        Op::any(libc::SYS_clone, [flags as u64, slot + SLOT_LEN / 2, 0, slot + ctl::STATE as u64, 0, 0])
+        // The host takes five arguments; the sixth is the new thread's filter.
+        let filter = match futexes {
+            Futexes::Host => consts::STRICT,
+            Futexes::Trap => consts::CLOSED,
+        };
+        let (stack, word) = (slot + SLOT_LEN / 2, slot + ctl::STATE as u64);
+        Op::any(libc::SYS_clone, [flags as u64, stack, 0, word, 0, CONSTS + filter as u64])
     }
 
     pub(crate) fn tid(&self) -> i32 {
@@ -364,6 +381,10 @@ impl Thread {
 }
 
 impl hal::Kicker for Thread {
+    fn set_affinity(&self, mask: u64) {
+        self.seat.set_allowed(mask);
+    }
+
     fn kick(&self) {
         self.pending.store(true, SeqCst);
         // Asked of what the guest cannot write as well: its state word may lie.

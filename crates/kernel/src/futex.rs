@@ -1,10 +1,12 @@
 //! Futexes (futex(2)), as far as the kernel sees them.
 //!
 //! Waits and wakes go from the guest straight to the host (the platform lets them through): the host's queues hold the
-//! waiters, and the kernel wakes them by [`hal::Space::futex_wake`]. Words that hold thread ids (priority inheritance,
+//! waiters, and the kernel wakes them by [`hal::Space::futex_wake`]. Tasks that a filter or a tracer watches come to the
+//! kernel first, which then has their guest thread make the call ([`host`]). Words that hold thread ids (priority inheritance,
 //! robust lists) hold the guest's ids, which the host does not know: those operations are here. Priority itself is not
 //! inherited, as the host's scheduler decides; who gets a lock next is decided in order of arrival.
 
+mod host;
 mod pi;
 mod requeue;
 mod robust;
@@ -16,6 +18,7 @@ use abi::{
     sched::*,
 };
 
+pub use host::later;
 pub use pi::PiTable;
 pub use robust::exit_robust;
 
@@ -33,17 +36,18 @@ pub struct FutexArgs {
     pub val3: u32,
 }
 
-/// Does what the host could not do by itself. ENOSYS for waits, which never come here.
+/// Does what the host could not do by itself, and what it was not let do: waits and wakes come here for tasks that a
+/// filter or a tracer watches.
 pub fn futex(cx: &mut TaskCx, a: &FutexArgs) -> Result<u64> {
     let shared = a.op & FUTEX_PRIVATE_FLAG == 0;
     let op = a.op & FUTEX_CMD_MASK;
+    if matches!(op, FUTEX_WAIT | FUTEX_WAIT_BITSET | FUTEX_WAKE | FUTEX_WAKE_BITSET) {
+        return host::call(cx, a);
+    }
     if a.op & FUTEX_CLOCK_REALTIME != 0 && !matches!(op, FUTEX_LOCK_PI2 | FUTEX_WAIT_REQUEUE_PI) {
         return Err(ENOSYS);
     }
     match op {
-        FUTEX_WAKE => wake(cx, a.addr, a.val, shared),
-        FUTEX_WAKE_BITSET if a.val3 == 0 => Err(EINVAL),
-        FUTEX_WAKE_BITSET => wake(cx, a.addr, a.val, shared),
         FUTEX_REQUEUE | FUTEX_CMP_REQUEUE => requeue(cx, a, op == FUTEX_CMP_REQUEUE, shared),
         FUTEX_WAKE_OP => wake_op(cx, a, shared),
         FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => {

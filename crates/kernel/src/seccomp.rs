@@ -1,8 +1,8 @@
 //! System-call filters of the guest (seccomp(2)).
 //!
 //! They are looked at where every system call that reaches the kernel begins ([`enter`], after a tracer's entry stop), so an
-//! unfiltered task pays one load. Calls that its stub would answer reach the kernel once the task is filtered. Futex waits and
-//! wakes are the host's and are not seen (docs/LIMITS.md).
+//! unfiltered task pays one load. Calls that its stub would answer reach the kernel once the task is filtered, and so do futex
+//! calls: its guest thread is replaced by one of that kind ([`TaskCx::change_futexes`]).
 
 use std::sync::{
     Arc, Weak,

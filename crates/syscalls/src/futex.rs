@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use abi::{
     cap::CAP_SYS_PTRACE,
-    errno::{EINVAL, ENOSYS, EPERM, ESRCH},
+    errno::{EINVAL, EPERM, ESRCH},
     nr,
     sched::{FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG},
 };
@@ -18,9 +18,9 @@ use crate::{args::Args, table::Row};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_FUTEX, "futex", futex).partial("priority is not inherited"),
-    Row::new(nr::SYS_FUTEX_WAITV, "futex_waitv", by_host).partial("as the host has it, from Linux 5.16"),
-    Row::new(nr::SYS_FUTEX_WAKE, "futex_wake", by_host).partial("as the host has it, from Linux 6.7"),
-    Row::new(nr::SYS_FUTEX_WAIT, "futex_wait", by_host).partial("as the host has it, from Linux 6.7"),
+    Row::new(nr::SYS_FUTEX_WAITV, "futex_waitv", waitv).partial("as the host has it, from Linux 5.16"),
+    Row::new(nr::SYS_FUTEX_WAKE, "futex_wake", wake).partial("as the host has it, from Linux 6.7"),
+    Row::new(nr::SYS_FUTEX_WAIT, "futex_wait", wait).partial("as the host has it, from Linux 6.7"),
     Row::new(nr::SYS_FUTEX_REQUEUE, "futex_requeue", requeue),
     Row::new(nr::SYS_SET_ROBUST_LIST, "set_robust_list", set_robust_list),
     Row::new(nr::SYS_GET_ROBUST_LIST, "get_robust_list", get_robust_list),
@@ -44,9 +44,22 @@ fn futex(cx: &mut TaskCx, a: Args) -> Result<u64> {
     futex::futex(cx, &args)
 }
 
-/// Guest code calls the host itself for these; one that comes here the host does not have.
-fn by_host(_: &mut TaskCx, _: Args) -> Result<u64> {
-    Err(ENOSYS)
+// Guest code calls the host itself for these, unless it is watched; one that comes here otherwise the host does not have.
+
+fn waitv(cx: &mut TaskCx, a: Args) -> Result<u64> {
+    futex::later(cx, nr::SYS_FUTEX_WAITV, all(a))
+}
+
+fn wake(cx: &mut TaskCx, a: Args) -> Result<u64> {
+    futex::later(cx, nr::SYS_FUTEX_WAKE, all(a))
+}
+
+fn wait(cx: &mut TaskCx, a: Args) -> Result<u64> {
+    futex::later(cx, nr::SYS_FUTEX_WAIT, all(a))
+}
+
+fn all(a: Args) -> [u64; 6] {
+    std::array::from_fn(|i| a.u64(i))
 }
 
 /// Two records of `struct futex_waitv`: value, address, flags and a reserved word each.

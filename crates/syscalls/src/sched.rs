@@ -28,7 +28,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_SCHED_GET_PRIORITY_MAX, "sched_get_priority_max", |_, a| range(a).map(|r| r.1)),
     Row::new(nr::SYS_SCHED_GET_PRIORITY_MIN, "sched_get_priority_min", |_, a| range(a).map(|r| r.0)),
     Row::new(nr::SYS_SCHED_RR_GET_INTERVAL, "sched_rr_get_interval", rr_get_interval),
-    Row::new(nr::SYS_SCHED_SETAFFINITY, "sched_setaffinity", setaffinity).partial("kept, not obeyed"),
+    Row::new(nr::SYS_SCHED_SETAFFINITY, "sched_setaffinity", setaffinity),
     Row::new(nr::SYS_SCHED_GETAFFINITY, "sched_getaffinity", getaffinity),
     Row::new(nr::SYS_SCHED_SETATTR, "sched_setattr", setattr).partial("kept, not obeyed; no deadline policy"),
     Row::new(nr::SYS_SCHED_GETATTR, "sched_getattr", getattr),
@@ -176,7 +176,8 @@ fn setaffinity(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if mask == 0 {
         return Err(EINVAL);
     }
-    t.sched.lock().affinity = mask;
+    // All there are is no confinement.
+    t.set_affinity(if mask == online(cx) { u64::MAX } else { mask });
     Ok(0)
 }
 
@@ -328,7 +329,8 @@ fn ioprio_get(cx: &mut TaskCx, a: Args) -> Result<u64> {
 
 fn getcpu(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let mask = cx.task.sched.lock().affinity & online(cx);
-    let cpu = mask.trailing_zeros().min(63);
+    let placed = cx.ctx.cpu().filter(|n| *n < 64 && mask >> n & 1 != 0);
+    let cpu = placed.unwrap_or_else(|| mask.trailing_zeros().min(63));
     for addr in [(a.u64(0), cpu), (a.u64(1), 0)] {
         if addr.0 != 0 {
             cx.write_u32(addr.0, addr.1).map_err(|_| EFAULT)?;

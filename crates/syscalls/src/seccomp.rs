@@ -14,8 +14,7 @@ use kernel::{
 
 use crate::{args::Args, table::Row};
 
-pub(crate) const ROWS: &[Row] = &[Row::new(nr::SYS_SECCOMP, "seccomp", call)
-    .partial("no user notification; futex waits and wakes that the host serves are not filtered")];
+pub(crate) const ROWS: &[Row] = &[Row::new(nr::SYS_SECCOMP, "seccomp", call).partial("no user notification")];
 
 /// Flags of filters that are there. A listener (SECCOMP_FILTER_FLAG_NEW_LISTENER) is not.
 const FLAGS: u32 = SECCOMP_FILTER_FLAG_TSYNC

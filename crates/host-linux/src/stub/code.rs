@@ -53,6 +53,16 @@ umlaut_stub_handler:
 4:  mov [rdx + {uc_rip}], rcx
     jmp 2f
 1:  mov dword ptr [rbx + {interrupted}], 1
+    // A futex call that was not begun, or would be begun again, ends.
+    lea rcx, [rip + 120f]
+    cmp rax, rcx
+    jb 5f
+    lea rcx, [rip + 121f]
+    cmp rax, rcx
+    ja 5f
+    lea rcx, [rip + 122f]
+    jmp 4b
+5:
     lea rcx, [rip + umlaut_stub_leave]
     lea r8, [rip + umlaut_stub_leave_end]
     cmp rax, rcx
@@ -194,7 +204,30 @@ umlaut_stub_errand_ip:
     mov [rbx + {cas_fault}], esi
     mov ebp, {kind_cas}
     jmp 16b
-33: test r14d, {f_frame}
+33: test r14d, {f_call}
+    jz 35f
+// A futex call that the kernel process orders, made outside the handler, so that a kick ends it; rbx = slot.
+.globl umlaut_stub_call
+umlaut_stub_call:
+    mov r13d, 1
+    mov rax, [rbx + {call}]
+    mov rdi, [rbx + {call} + 8]
+    mov rsi, [rbx + {call} + 16]
+    mov rdx, [rbx + {call} + 24]
+    mov r10, [rbx + {call} + 32]
+    mov r8, [rbx + {call} + 40]
+    mov r9, [rbx + {call} + 48]
+120: cmp dword ptr [rbx + {interrupted}], 0
+    jne 122f
+121: syscall
+.globl umlaut_stub_call_ip
+umlaut_stub_call_ip:
+    jmp 123f
+122: mov rax, {eintr}
+123: mov [rbx + {call_result}], rax
+    mov ebp, {kind_called}
+    jmp 16b
+35: test r14d, {f_frame}
     jz 34f
 .globl umlaut_stub_trap
 umlaut_stub_trap:
@@ -345,11 +378,11 @@ umlaut_stub_leave:
 umlaut_stub_leave_end:
 
 // A guest thread begins: rsp in its slot, everything else from registers, all signals blocked. It locks itself down
-// before anything that the guest could have written is looked at.
+// before anything that the guest could have written is looked at. r9 = the filter, from the request.
 70: mov eax, 317
     mov edi, 1
     mov esi, 4
-    movabs rdx, {strict}
+    mov rdx, r9
     syscall
     test rax, rax
     jnz 99f
@@ -605,8 +638,12 @@ umlaut_stub_end:
     f_fs = const flag::FS,
     f_gs = const flag::GS,
     f_cas = const flag::CAS,
+    f_call = const flag::CALL,
+    call = const ctl::CALL,
+    call_result = const ctl::CALL_RESULT,
+    kind_called = const kind::CALLED << state::KIND_SHIFT | state::KERNEL,
+    eintr = const -libc::EINTR,
     f_frame = const flag::FRAME,
-    strict = const layout::CONSTS + consts::STRICT as u64,
     consts = const layout::CONSTS,
     c_fd = const consts::CTL_FD,
     c_ro_fd = const consts::CTL_RO_FD,
@@ -635,6 +672,8 @@ unsafe extern "C" {
     fn umlaut_stub_sigreturn_ip();
     fn umlaut_stub_exit_ip();
     fn umlaut_stub_errand_ip();
+    fn umlaut_stub_call();
+    fn umlaut_stub_call_ip();
     fn umlaut_stub_trap();
     fn umlaut_stub_trap_ip();
     fn umlaut_stub_entry();
@@ -676,6 +715,16 @@ pub(crate) fn exit_ip() -> u64 {
 /// The same of the stub's errands.
 pub(crate) fn errand_ip() -> u64 {
     placed(umlaut_stub_errand_ip)
+}
+
+/// Where a futex call is made that the kernel process orders.
+pub(crate) fn call() -> u64 {
+    placed(umlaut_stub_call)
+}
+
+/// Instruction pointer that a filter sees there.
+pub(crate) fn call_ip() -> u64 {
+    placed(umlaut_stub_call_ip)
 }
 
 /// Code that traps.

@@ -41,7 +41,7 @@ const IP: u32 = 8;
 pub(crate) const ARGS: u32 = 16;
 
 /// System calls of the service thread (and those of guest threads, whose strict filter allows fewer).
-const SERVICE_CALLS: [i64; 18] = [
+const SERVICE_CALLS: [i64; 21] = [
     libc::SYS_futex,
     libc::SYS_rt_sigreturn,
     libc::SYS_mmap,
@@ -60,6 +60,9 @@ const SERVICE_CALLS: [i64; 18] = [
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_membarrier,
+    FUTEX_WAITV,
+    FUTEX_WAKE,
+    FUTEX_WAIT,
 ];
 
 /// Futex calls that say all in their registers or only wait (futex2, Linux 5.16 and 6.7); older hosts answer ENOSYS.
@@ -103,10 +106,55 @@ pub(crate) fn service() -> Vec<Insn> {
 /// change under the filter: it traps.
 pub(crate) fn strict() -> Vec<Insn> {
     use Step::*;
-    let (sigreturn, exit) = (code::sigreturn_ip(), code::exit_ip());
-    let errand = code::errand_ip();
+    guest([
+        Label("futex2"),
+        JumpEq(FUTEX_WAITV as u32, "allow", ""),
+        JumpEq(FUTEX_WAKE as u32, "allow", ""),
+        JumpEq(FUTEX_WAIT as u32, "allow", "trap"),
+        Label("futex"),
+        // The operation without the clock bit.
+        Do(load(ARGS + 8)),
+        Do(and(!(libc::FUTEX_CLOCK_REALTIME as u32))),
+        JumpEq((libc::FUTEX_REQUEUE | libc::FUTEX_PRIVATE_FLAG) as u32, "allow", ""),
+        JumpEq((libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG) as u32, "allow", ""),
+        JumpEq((libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as u32, "allow", ""),
+        Do(and(!(libc::FUTEX_PRIVATE_FLAG as u32))),
+        JumpEq(libc::FUTEX_WAIT as u32, "allow", ""),
+        JumpEq(libc::FUTEX_WAKE as u32, "allow", ""),
+        JumpEq(libc::FUTEX_WAIT_BITSET as u32, "allow", ""),
+        JumpEq(libc::FUTEX_WAKE_BITSET as u32, "allow", "trap"),
+    ])
+}
+
+/// The same for a guest thread whose futex calls the kernel is to see (seccomp and ptrace inside). They trap, but for the
+/// stub's own: its state words lie in its region, and what the kernel process orders is called at one instruction.
+pub(crate) fn closed() -> Vec<Insn> {
+    use Step::*;
+    let call = code::call_ip();
+    guest([
+        Label("futex2"),
+        JumpEq(FUTEX_WAITV as u32, "ordered", ""),
+        JumpEq(FUTEX_WAKE as u32, "ordered", ""),
+        JumpEq(FUTEX_WAIT as u32, "ordered", "trap"),
+        Label("futex"),
+        // An operation as the stub's own code has it, on a word of the region.
+        Do(load(ARGS + 8)),
+        JumpEq(libc::FUTEX_WAIT_BITSET as u32, "word", ""),
+        JumpEq(libc::FUTEX_WAKE_BITSET as u32, "word", "ordered"),
+        Label("word"),
+        Do(load(ARGS + 4)),
+        JumpEq((call >> 32) as u32, "allow", ""),
+        Label("ordered"),
+        Do(load(IP)),
+        JumpEq(call as u32, "high", "trap"),
+    ])
+}
+
+/// The filter of guest threads around what it says of futex calls, from the names `futex` and `futex2` on.
+fn guest<const N: usize>(futexes: [Step; N]) -> Vec<Insn> {
+    use Step::*;
+    let (sigreturn, exit, errand) = (code::sigreturn_ip(), code::exit_ip(), code::errand_ip());
     let high = (sigreturn >> 32) as u32;
-    let futex_op = |op: i32| op as u32;
     let mut f = vec![
         Do(load(NR)),
         JumpGe(libc::SYS_madvise as u32 + 1, "later", "early"),
@@ -120,10 +168,9 @@ pub(crate) fn strict() -> Vec<Insn> {
         JumpEq(libc::SYS_munmap as u32, "errand", ""),
         JumpEq(libc::SYS_mmap as u32, "mmap", ""),
         JumpEq(libc::SYS_madvise as u32, "madvise", "trap"),
-        Label("futex2"),
-        JumpEq(FUTEX_WAITV as u32, "allow", ""),
-        JumpEq(FUTEX_WAKE as u32, "allow", ""),
-        JumpEq(FUTEX_WAIT as u32, "allow", "trap"),
+    ];
+    f.extend(futexes);
+    f.extend([
         Label("sigreturn"),
         Do(load(IP)),
         JumpEq(sigreturn as u32, "high", "trap"),
@@ -140,7 +187,7 @@ pub(crate) fn strict() -> Vec<Insn> {
         JumpEq(0, "errand", "trap"),
         Label("madvise"),
         Do(load(ARGS + 2 * 8)),
-    ];
+    ]);
     f.extend(errands::ADVICE.map(|a| JumpEq(a, "errand", "")));
     f.extend([
         Do(ret(TRAP)),
@@ -153,18 +200,6 @@ pub(crate) fn strict() -> Vec<Insn> {
         JumpGe(errands::ADDR_HIGH, "trap", ""),
         Do(load(ARGS + 8 + 4)),
         JumpEq(0, "allow", "trap"),
-        Label("futex"),
-        // The operation without the clock bit.
-        Do(load(ARGS + 8)),
-        Do(and(!(libc::FUTEX_CLOCK_REALTIME as u32))),
-        JumpEq(futex_op(libc::FUTEX_REQUEUE | libc::FUTEX_PRIVATE_FLAG), "allow", ""),
-        JumpEq(futex_op(libc::FUTEX_CMP_REQUEUE | libc::FUTEX_PRIVATE_FLAG), "allow", ""),
-        JumpEq(futex_op(libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG), "allow", ""),
-        Do(and(!(libc::FUTEX_PRIVATE_FLAG as u32))),
-        JumpEq(futex_op(libc::FUTEX_WAIT), "allow", ""),
-        JumpEq(futex_op(libc::FUTEX_WAKE), "allow", ""),
-        JumpEq(futex_op(libc::FUTEX_WAIT_BITSET), "allow", ""),
-        JumpEq(futex_op(libc::FUTEX_WAKE_BITSET), "allow", ""),
         Label("trap"),
         Do(ret(TRAP)),
         Label("allow"),
@@ -281,8 +316,11 @@ mod tests {
 
     #[test]
     fn errands_end_below_the_region() {
-        let f = strict();
-        let call = |nr: i64, args: [u64; 6]| eval(&f, nr as u32, AUDIT_ARCH_X86_64, code::errand_ip(), args);
+        [strict(), closed()].iter().for_each(|f| errands_end_below(f));
+    }
+
+    fn errands_end_below(f: &[Insn]) {
+        let call = |nr: i64, args: [u64; 6]| eval(f, nr as u32, AUDIT_ARCH_X86_64, code::errand_ip(), args);
         let flags = u64::from(errands::MAP_FLAGS);
         let most = (u64::from(errands::ADDR_HIGH) << 32) - 0x1000;
         assert!(most + 0x1_0000_0000 < crate::layout::REGION);
@@ -307,7 +345,7 @@ mod tests {
             }
             for ip in [0, 0x40_0000, code::errand_ip() & 0xffff_ffff, code::sigreturn_ip()] {
                 for nr in [libc::SYS_mmap, libc::SYS_munmap, libc::SYS_madvise] {
-                    assert_eq!(eval(&f, nr as u32, AUDIT_ARCH_X86_64, ip, args(4, flags)), TRAP);
+                    assert_eq!(eval(f, nr as u32, AUDIT_ARCH_X86_64, ip, args(4, flags)), TRAP);
                 }
             }
             for bit in 0..64 {
@@ -316,6 +354,41 @@ mod tests {
         }
         for nr in [libc::SYS_mprotect, libc::SYS_mremap, libc::SYS_brk, libc::SYS_shmat, libc::SYS_pread64] {
             assert_eq!(call(nr, [0x40_0000, 0x1000, 7, flags, 0, 0]), TRAP);
+        }
+    }
+
+    #[test]
+    fn closed_filter_lets_the_stubs_own_futex_calls_pass() {
+        let f = closed();
+        let at = |nr: i64, ip: u64, word: u64, op: u64| {
+            eval(&f, nr as u32, AUDIT_ARCH_X86_64, ip, [word, op, 0, 0, 0, 0])
+        };
+        let (own, guests, call) = (crate::layout::SLOTS, 0x7000_1000, code::call_ip());
+        for op in 0..16u64 {
+            for bits in [0, 128, 256, 384] {
+                let stub = op | bits == 9 || op | bits == 10;
+                for ip in [0, 0x40_1000, code::exit_ip()] {
+                    let expected = if stub { ALLOW } else { TRAP };
+                    assert_eq!(at(libc::SYS_futex, ip, own, op | bits), expected, "{op} {bits}");
+                    assert_eq!(at(libc::SYS_futex, ip, guests, op | bits), TRAP, "{op} {bits}");
+                }
+                assert_eq!(at(libc::SYS_futex, call, guests, op | bits), ALLOW);
+                assert_eq!(at(libc::SYS_futex, call + (1 << 32), guests, op | bits), TRAP);
+            }
+        }
+        for nr in 0..600 {
+            let later = [FUTEX_WAITV, FUTEX_WAKE, FUTEX_WAIT].contains(&nr);
+            for (ip, open) in [
+                (0, false),
+                (call, later),
+                (code::sigreturn_ip(), nr == libc::SYS_rt_sigreturn),
+                (code::exit_ip(), nr == libc::SYS_exit),
+            ] {
+                if nr != libc::SYS_futex {
+                    assert_eq!(at(nr, ip, own, 9), if open { ALLOW } else { TRAP }, "{nr} at {ip:#x}");
+                }
+                assert_eq!(at(nr | 0x4000_0000, ip, own, 9), TRAP, "x32 {nr}");
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hal::Context;
 use smallvec::SmallVec;
 
-use super::{Cred, FsContext, Pid, Task};
+use super::{Cred, FsContext, Pid, Task, Work, process::ExitStatus};
 use crate::{
     error::Result,
     io::{Sink, Source},
@@ -13,7 +13,7 @@ use crate::{
     mm::{Access, Limits, Mm},
     vfs::fdtable::FdTable,
 };
-use abi::errno::{EFAULT, EINVAL, ENAMETOOLONG};
+use abi::errno::{EFAULT, EINVAL, ENAMETOOLONG, ENOSYS};
 
 /// Longest path a system call takes, its NUL included (PATH_MAX).
 pub const PATH_MAX: usize = 4096;
@@ -33,7 +33,7 @@ pub struct TaskCx {
     /// Set when the task must leave its run loop.
     pub(crate) exiting: bool,
     /// How this thread ends by itself (exit(2)).
-    pub(crate) exit_status: Option<super::process::ExitStatus>,
+    pub(crate) exit_status: Option<ExitStatus>,
     /// The last exception, for the frame of its signal's handler.
     pub(crate) last_fault: Option<hal::Exception>,
     /// The last event was an interruption of guest code.
@@ -48,6 +48,10 @@ pub struct TaskCx {
     pub(crate) step: bool,
     /// The debug registers watch something.
     pub(crate) watching: bool,
+    /// How the present system call is to be begun again, where that depends on its arguments.
+    pub(crate) restart_as: Option<super::run::Restart>,
+    /// The guest thread's futex calls come here.
+    pub(crate) sees_futexes: bool,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -71,6 +75,8 @@ impl TaskCx {
             call_given_up: false,
             step: false,
             watching: false,
+            restart_as: None,
+            sees_futexes: false,
             regs_final: false,
         }
     }
@@ -89,7 +95,11 @@ impl TaskCx {
 
     /// Makes others reach the present guest thread: interruptions, processor time, ids that its stub answers.
     pub(crate) fn attach_context(&mut self) {
-        self.task.set_kicker(Some(self.ctx.kicker()));
+        self.sees_futexes = self.ctx.traps_futexes();
+        let kicker = self.ctx.kicker();
+        self.task.set_kicker(Some(kicker.clone()));
+        let affinity = self.task.sched.lock().affinity;
+        kicker.set_affinity(affinity);
         *self.task.cpu_clock.lock() = self.ctx.cpu_clock();
         let hook = self.ctx.set_fast_ppid_later();
         let (tid, pid) = (self.task.tid(), self.task.pid());
@@ -124,6 +134,28 @@ impl TaskCx {
         let now = self.task.machine.tree.ppid(pid).cast_unsigned();
         if now != ids.ppid {
             self.ctx.set_fast_ids(&hal::FastIds { ppid: now, ..ids });
+        }
+    }
+
+    /// Whether filters or a tracer must see every call.
+    #[inline]
+    pub(crate) fn must_see_futexes(&self) -> bool {
+        self.task.seccomp.mode() != 0 || self.task.work().contains(Work::TRACED)
+    }
+
+    /// Goes on with a guest thread of the kind that is needed now: of one whose futex calls the host serves they cannot
+    /// be seen.
+    #[cold]
+    pub(crate) fn change_futexes(&mut self) {
+        match self.ctx.respawn(!self.sees_futexes) {
+            Ok(ctx) => {
+                let mm = self.mm.clone();
+                drop(self.replace_context(ctx, mm));
+            }
+            // A host of tests has one kind. Otherwise the next turn tries again, but nothing passes a filter meanwhile.
+            Err(ENOSYS) => {}
+            Err(_) if self.task.seccomp.mode() == 0 => {}
+            Err(_) => self.task.process.group_exit(ExitStatus::Signal { signo: 9, core: false }),
         }
     }
 

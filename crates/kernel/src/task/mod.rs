@@ -271,6 +271,16 @@ impl Task {
         *self.kicker.lock() = k;
     }
 
+    /// Confines it to some of the machine's processors, one bit each: at once, if it is in guest code.
+    pub fn set_affinity(&self, mask: u64) {
+        self.sched.lock().affinity = mask;
+        let k = self.kicker.lock().clone();
+        if let Some(k) = k {
+            k.set_affinity(mask);
+            k.kick();
+        }
+    }
+
     /// Work posted to this task and not taken yet.
     #[inline]
     pub fn work(&self) -> Work {

@@ -49,6 +49,9 @@ pub fn run_task(mut cx: TaskCx) {
     }
     while !cx.exiting {
         ksync::assert_no_locks_held("guest code");
+        if cx.must_see_futexes() != cx.sees_futexes {
+            cx.change_futexes();
+        }
         if ksync::woke_others() {
             cx.ctx.make_way();
         }
@@ -89,6 +92,7 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
     let (mut entered, mut filtered) = (false, false);
     loop {
         cx.regs_final = false;
+        cx.restart_as = None;
         if cx.task.work().contains(Work::TRACED) && !entered {
             match ptrace::call_enter(cx, nr, args) {
                 ptrace::Entry::Go(n, a) => (nr, args) = (n, a),
@@ -122,7 +126,7 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
             }
             Err(ERESTART) => {
                 // Handles stops, freezes and signals; tells whether a handler frame was pushed.
-                let policy = dispatch.restart_policy(nr);
+                let policy = cx.restart_as.unwrap_or_else(|| dispatch.restart_policy(nr));
                 entered = cx.task.work().contains(Work::TRACED) && !ptrace::interrupted_call(cx, nr, policy);
                 match boundary(cx, Some((nr, policy))) {
                     After::Again => continue,
