@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Result, Space};
+use crate::{HostFile, Result, Space};
 
 /// General registers of a guest thread (x86-64; what `ptrace` calls `user_regs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,6 +146,20 @@ pub trait Context: Send {
         let _ = (addr, buf);
         false
     }
+    /// Reads up to `len` bytes of a host file to guest memory in the same way; the bytes read, 0 at the end of the file.
+    /// `None` if it cannot be done so.
+    fn read_file_later(
+        &mut self,
+        file: &dyn HostFile,
+        offset: u64,
+        addr: u64,
+        len: usize,
+    ) -> Option<Result<usize>> {
+        let _ = (file, offset, addr, len);
+        None
+    }
+    /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
+    fn forget_program(&mut self) {}
     /// Does now what was left for later.
     fn flush(&mut self) {}
     /// Atomically compares and swaps a 32-bit word of guest memory, aligned. Returns the value found.

@@ -63,6 +63,10 @@ pub trait Host: Send + Sync {
     fn coarse_ns(&self) -> u64 {
         self.monotonic_ns()
     }
+    /// How many descriptors of the host may be open (RLIMIT_NOFILE).
+    fn file_limit(&self) -> u64 {
+        1024
+    }
     /// CLOCK_REALTIME in nanoseconds since 1970.
     fn realtime_ns(&self) -> u64;
     /// CLOCK_BOOTTIME in nanoseconds.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use hal::{
-    Backing, Context, CpuClock, Errno, Event, Exception, FastIds, Kicker, MapOp, Prot, Regs, Result, Space,
-    errno,
+    Backing, Context, CpuClock, Errno, Event, Exception, FastIds, HostFile, Kicker, MapOp, Prot, Regs,
+    Result, Space, errno,
 };
 
 use crate::{
@@ -51,6 +51,8 @@ pub(crate) struct LinuxContext {
     /// What the stub captured of its arguments: guest address and bytes.
     captured: (u64, usize),
     later: Later,
+    /// Where in the slot what is left for later begins: behind what was captured.
+    later_at: usize,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// The stub cannot be used any more.
@@ -97,6 +99,7 @@ impl LinuxContext {
             nr: 0,
             captured: (0, 0),
             later: Later::default(),
+            later_at: ctl::BUFFER,
             lost: false,
             died: None,
         };
@@ -238,9 +241,12 @@ impl LinuxContext {
         let mut whole = true;
         for i in 0..core::mem::take(&mut self.later.count) {
             let (addr, len, at) = self.later.pieces[i];
-            let mut buf = [0; ctl::OUT_LEN_MAX];
-            self.slot().read(at, &mut buf[..len]);
-            whole &= self.space.write(addr, &buf[..len]) == len;
+            let mut buf = [0; PAGE as usize];
+            for done in (0..len).step_by(buf.len()) {
+                let n = buf.len().min(len - done);
+                self.slot().read(at + done, &mut buf[..n]);
+                whole &= self.space.write(addr + done as u64, &buf[..n]) == n;
+            }
         }
         self.later.used = 0;
         whole
@@ -282,7 +288,9 @@ impl LinuxContext {
             kind::PATCHED => {
                 self.at = At::Patched;
                 let len = self.slot().get32(ctl::CAP_LEN) as usize;
-                self.captured = (self.slot().get64(ctl::CAP_ADDR), len.min(ctl::CAP_LEN_MAX));
+                let len = len.min(ctl::CAP_LEN_MAX);
+                self.captured = (self.slot().get64(ctl::CAP_ADDR), len);
+                self.later_at = ctl::BUFFER + len.next_multiple_of(64);
                 let r = self.patched();
                 self.nr = r.gprs[reg::RAX];
                 Some(Event::Syscall { nr: self.nr, args: args(&r) })
@@ -409,6 +417,36 @@ impl LinuxContext {
         }
     }
 
+    /// Where in the slot the next piece of `len` bytes for `addr` may stand; `None` if there is no room, or the memory is
+    /// not the guest's.
+    fn room(&self, addr: u64, len: usize) -> Option<usize> {
+        let at = self.later_at + self.later.used;
+        let inside = addr.checked_add(len as u64).is_some_and(|end| end <= self.space.range().1);
+        let fits = len <= ctl::OUT_LEN_MAX.min(ctl::BUFFER_END - at) && self.piece(addr) < ctl::OUT_MAX;
+        (inside && fits && self.died.is_none()).then_some(at)
+    }
+
+    /// The piece that bytes for `addr` become part of: the last, if they follow it, or a new one.
+    fn piece(&self, addr: u64) -> usize {
+        let Later { count, pieces, .. } = &self.later;
+        match count.checked_sub(1).map(|last| pieces[last]) {
+            Some((from, len, _)) if from + len as u64 == addr => count - 1,
+            _ => *count,
+        }
+    }
+
+    /// Notes that `len` bytes for `addr` stand at `at`, where there was room.
+    fn add_piece(&mut self, addr: u64, len: usize, at: usize) {
+        let i = self.piece(addr);
+        if i == self.later.count {
+            self.later.pieces[i] = (addr, 0, at);
+            self.later.count += 1;
+        }
+        self.later.pieces[i].1 += len;
+        self.later.used += len;
+        self.forget_captured(addr, len);
+    }
+
     fn shape(&self) -> Result<FrameShape> {
         self.engine().frame.get().cloned().ok_or(errno::EAGAIN)
     }
@@ -431,7 +469,7 @@ impl Context for LinuxContext {
             }
             let own = if self.own_gs { flag::GS } else { 0 };
             let flags = self.flags | own;
-            (self.captured, self.lost) = ((0, 0), false);
+            (self.captured, self.later_at, self.lost) = ((0, 0), ctl::BUFFER, false);
             let copy = self.hand_pieces();
             let got = self.turn(flags | copy);
             if copy != 0 && got == Some(kind::COPY_FAULT) {
@@ -609,23 +647,40 @@ impl Context for LinuxContext {
         if addr.checked_add(n as u64).is_none_or(|end| end > self.space.range().1) {
             return 0;
         }
-        self.slot().read(ctl::CAP + skip, &mut buf[..n]);
+        self.slot().read(ctl::BUFFER + skip, &mut buf[..n]);
         n
     }
 
     fn write_later(&mut self, addr: u64, buf: &[u8]) -> bool {
-        let Later { count, used, .. } = self.later;
-        let inside = addr.checked_add(buf.len() as u64).is_some_and(|end| end <= self.space.range().1);
-        if count == ctl::OUT_MAX || buf.len() > ctl::OUT_LEN_MAX - used || !inside || self.died.is_some() {
+        let Some(at) = self.room(addr, buf.len()) else {
             self.flush();
             return false;
-        }
-        self.slot().write(ctl::OUT + used, buf);
-        self.later.pieces[count] = (addr, buf.len(), ctl::OUT + used);
-        self.later.count = count + 1;
-        self.later.used = used + buf.len();
-        self.forget_captured(addr, buf.len());
+        };
+        self.slot().write(at, buf);
+        self.add_piece(addr, buf.len(), at);
         true
+    }
+
+    fn read_file_later(
+        &mut self,
+        file: &dyn HostFile,
+        offset: u64,
+        addr: u64,
+        len: usize,
+    ) -> Option<Result<usize>> {
+        let fd = file.raw_fd();
+        let at = self.room(addr, len).filter(|_| fd >= 0)?;
+        let done = self.slot().pread(at, len, fd, offset);
+        if let Ok(n @ 1..) = done {
+            self.add_piece(addr, n, at);
+        }
+        Some(done)
+    }
+
+    fn forget_program(&mut self) {
+        self.flush();
+        self.captured = (0, 0);
+        self.slot().wipe(ctl::BUFFER, ctl::BUFFER_END);
     }
 
     fn flush(&mut self) {

@@ -30,6 +30,7 @@ use crate::{
     slots::{Slot, Slots},
     stub::{code, filter, zygote},
     sys::{futex, memory, process},
+    texts::Texts,
     thread::Thread,
     watchdog::Watchdog,
 };
@@ -232,6 +233,8 @@ pub(crate) struct Engine {
     first: OnceLock<(Arc<Stub>, Mutex<Service>)>,
     pub(crate) frame: OnceLock<FrameShape>,
     pub(crate) vdso: u64,
+    /// Where sites are rewritten.
+    pub(crate) texts: Option<Texts>,
     /// The host's /proc is there. Without it no site is rewritten and placement is left to the host.
     pub(crate) has_proc: bool,
     /// The host never refuses anonymous memory that is not reserved: nobody need wait until it is mapped.
@@ -347,6 +350,7 @@ impl Engine {
             first: OnceLock::new(),
             frame: OnceLock::new(),
             vdso,
+            texts: if has_proc { Texts::new(reopen) } else { None },
             has_proc,
             maps_freely: has_proc && facts::maps_freely(),
             data_limit: process::hard_data_limit(),

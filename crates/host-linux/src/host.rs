@@ -110,6 +110,11 @@ impl Host for LinuxHost {
         process::clock_ns(libc::CLOCK_MONOTONIC_COARSE)
     }
 
+    fn file_limit(&self) -> u64 {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        limit.current.unwrap_or(u64::MAX)
+    }
+
     fn realtime_ns(&self) -> u64 {
         process::clock_ns(libc::CLOCK_REALTIME)
     }

@@ -93,15 +93,17 @@ pub(crate) mod ctl {
     pub(crate) const STACK_TOP: usize = 0x7f0;
     /// Registers of a thread that came by a patched site.
     pub(crate) const REGS: usize = 0x800;
-    /// What was captured, and what is to be copied out.
-    pub(crate) const CAP: usize = 0x1000;
-    pub(crate) const CAP_LEN_MAX: usize = 0x800;
-    pub(crate) const OUT: usize = 0x1800;
-    pub(crate) const OUT_LEN_MAX: usize = 0x800;
+    /// The buffer: first what was captured, behind it what is to be copied out. Its pages are there when they are needed.
+    pub(crate) const BUFFER: usize = 0x1000;
+    pub(crate) const BUFFER_END: usize = 0x7000;
+    /// Longer ones are moved faster by the kernel process, in one copy.
+    pub(crate) const CAP_LEN_MAX: usize = 0x3000;
+    /// Most bytes that are copied out if little was captured.
+    pub(crate) const OUT_LEN_MAX: usize = 0x4000;
 }
 
-/// Lowest offset in a slot where a signal frame may stand; below are the control page and the capture buffers.
-pub(crate) const FRAME_LOWEST: usize = 0x4000;
+/// Lowest offset in a slot where a signal frame may stand; below are the control page and the buffer.
+pub(crate) const FRAME_LOWEST: usize = ctl::BUFFER_END;
 
 /// Bits of a slot's state word.
 pub(crate) mod state {

@@ -37,6 +37,9 @@ impl LinuxSpace {
             return;
         }
         let mut patches = lock(&self.patches);
+        if let Some(t) = patches.text_of(ret) {
+            t.text.trapped(ret - t.addr);
+        }
         if patches.count(ret, nr) {
             // Whether it worked shows at the next visit.
             let _ = self.rewrite(&mut patches, ret, nr);
@@ -168,6 +171,7 @@ impl LinuxSpace {
                 if len == 0 {
                     continue;
                 }
+                self.release_texts(&mut patches, op, from, to);
                 if moves || patches.meets(from, to) {
                     // A whole area goes at a time.
                     let (low, high) = (from.saturating_sub(AREA_LEN), to.saturating_add(AREA_LEN));
@@ -179,11 +183,25 @@ impl LinuxSpace {
         }
     }
 
+    /// Before a range changes hands: texts of which only a part goes, or that move, become as the files have them.
+    fn release_texts(&self, patches: &mut Patches, op: &MapOp, from: u64, to: u64) {
+        if matches!(op, MapOp::Protect { .. } | MapOp::Advise { .. }) {
+            return;
+        }
+        for text in patches.take_texts(from, to) {
+            let goes = !matches!(op, MapOp::Remap { .. }) && from <= text.addr && text.end() <= to;
+            if !goes {
+                self.restore(&text.sites().collect::<Vec<_>>());
+            }
+        }
+    }
+
     /// Puts everything back and rewrites nothing any more: the guest uses GS, or is being watched.
     pub(crate) fn stop_rewriting(&self) {
         let mut patches = lock(&self.patches);
         patches.enabled = false;
-        let sites = patches.take_sites(0, u64::MAX);
+        let mut sites = patches.take_sites(0, u64::MAX);
+        sites.extend(patches.take_text_sites());
         self.restore(&sites);
     }
 
@@ -192,7 +210,8 @@ impl LinuxSpace {
         let mut patches = lock(&self.patches);
         patches.watched = on;
         if on {
-            let sites = patches.take_sites(0, u64::MAX);
+            let mut sites = patches.take_sites(0, u64::MAX);
+            sites.extend(patches.take_text_sites());
             self.restore(&sites);
         }
     }

@@ -136,8 +136,23 @@ impl Slot {
         self.slots.window.write(self.inside(at, buf.len()), buf);
     }
 
+    /// Reads from a file of the host into the slot.
+    pub(crate) fn pread(&self, at: usize, len: usize, fd: i32, offset: u64) -> Result<usize> {
+        self.slots.window.pread(self.inside(at, len), len, fd, offset)
+    }
+
     pub(crate) fn zero(&self, at: usize, len: usize) {
         self.slots.window.zero(self.inside(at, len), len);
+    }
+
+    /// Makes a range of pages zero; of those behind the first, few have memory mostly, or none.
+    pub(crate) fn wipe(&self, from: usize, to: usize) {
+        let page = PAGE as usize;
+        self.zero(from, page);
+        let (low, high) = (self.base + (from + page) as u64, self.base + to as u64);
+        if self.slots.holds(low, high) && memory::punch(&self.slots.fd, low, high - low).is_err() {
+            self.zero(from + page, to - from - page);
+        }
     }
 
     /// Gives the memory behind the slot back but for the control page.

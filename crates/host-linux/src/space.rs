@@ -18,6 +18,7 @@ use crate::{
     shared::OUTSIDE,
     slots::Slot,
     sys::process,
+    texts::Mapped,
     thread::Thread,
     x86_64::patch::Patches,
 };
@@ -26,6 +27,9 @@ use crate::{
 const PARKED_MAX: usize = 16;
 /// Threads of a space whose times stay open to be read: those with the first slots, which are used again first.
 const KEPT_TIMES: u32 = 8;
+/// Copies to shared memory from this size on are made by the stub: process_vm_readv(2) looks up each page of the other
+/// process, which costs as much as half the copying. (The other way round the stub is no quicker.)
+const OWN_COPY: usize = 128 << 10;
 /// Copies up to this size go through a buffer of the kernel process.
 const BOUNCE: usize = 64 << 10;
 
@@ -262,6 +266,10 @@ impl LinuxSpace {
                         let flags = if *private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
                         (flags | libc::MAP_NORESERVE, self.engine.guest_mem.raw_fd() as u64, *offset)
                     }
+                    Backing::File { file, offset, private: true } if prot.exec && !prot.write => {
+                        let (fd, offset) = self.text(file, *addr, *offset, *len)?;
+                        (libc::MAP_PRIVATE | libc::MAP_NORESERVE, fd, offset)
+                    }
                     Backing::File { file, offset, private } => {
                         let flags = if *private { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
                         let fd = u64::try_from(file.raw_fd()).map_err(|_| errno::ENODEV)?;
@@ -301,6 +309,18 @@ impl LinuxSpace {
             }
         }
         Ok(())
+    }
+
+    /// Descriptor and offset to map for a range of a file that holds code.
+    fn text(&self, file: &Arc<dyn HostFile>, addr: u64, offset: u64, len: u64) -> Result<(u64, u64)> {
+        let fd = u64::try_from(file.raw_fd()).map_err(|_| errno::ENODEV)?;
+        let texts = self.engine.texts.as_ref().filter(|_| lock(&self.patches).is_open());
+        let Some((texts, (text, copy))) = texts.and_then(|t| Some((t, t.of(&**file, offset, len)?))) else {
+            return Ok((fd, offset));
+        };
+        let place = copy.as_ref().map_or((fd, offset), |c| (texts.raw_fd() as u64, c.at));
+        lock(&self.patches).add_text(Mapped { addr, text, copy, restored: false });
+        Ok(place)
     }
 
     /// Refuses what is not the guest's.
@@ -343,6 +363,17 @@ impl LinuxSpace {
         process::from_ret(service.result(0))
     }
 
+    /// Copies guest memory to the shared memory by a call of the service thread.
+    fn copy_to_shared(&self, addr: u64, offset: u64, len: usize) -> usize {
+        let len = Self::clip(addr, len);
+        let fd = self.engine.guest_mem.raw_fd() as u64;
+        if len == 0 {
+            return 0;
+        }
+        // The count passes through pages that the guest can write.
+        self.call(libc::SYS_pwrite64, [fd, addr, len as u64, offset, 0, 0]).map_or(0, |n| len.min(n as usize))
+    }
+
     fn transfer(
         &self,
         file: &dyn HostFile,
@@ -367,9 +398,9 @@ impl Space for LinuxSpace {
     fn apply(&self, ops: &[MapOp]) -> Result<()> {
         let mut out = Vec::with_capacity(ops.len() + 1);
         // Those before a bad one are done, as the trait says.
+        self.release_sites(ops);
         let bad = ops.iter().try_for_each(|m| self.op(m, &mut out));
         if !out.is_empty() {
-            self.release_sites(ops);
             self.serve().run(&out)?;
         }
         bad
@@ -388,8 +419,8 @@ impl Space for LinuxSpace {
             return self.apply(ops);
         }
         let mut out = Vec::with_capacity(ops.len() + 1);
-        ops.iter().try_for_each(|m| self.op(m, &mut out))?;
         self.release_sites(ops);
+        ops.iter().try_for_each(|m| self.op(m, &mut out))?;
         self.defer(&out)
     }
 
@@ -468,6 +499,9 @@ impl Space for LinuxSpace {
     }
 
     fn read_to_shared(&self, addr: u64, offset: u64, len: usize) -> usize {
+        if len >= OWN_COPY {
+            return self.copy_to_shared(addr, offset, len);
+        }
         self.catch_up();
         let piece = self.engine.guest_mem.window().iovec(offset, Self::clip(addr, len));
         self.stub.with_pid(|pid| process::vm_read_into(pid, addr, piece).unwrap_or(0)).unwrap_or(0)

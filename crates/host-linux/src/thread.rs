@@ -167,8 +167,7 @@ impl Thread {
     fn times(&self, keep: bool) -> (u64, u64) {
         let mut file = lock(&self.schedstat);
         if file.is_none() {
-            let open = |pid| File::open(format!("/proc/{pid}/task/{}/schedstat", self.tid()));
-            *file = self.stub.with_pid(open).and_then(|f| f.ok());
+            *file = self.stub.with_pid(|_| File::open(self.proc_path("schedstat"))).and_then(|f| f.ok());
         }
         let mut text = [0; 64];
         let n = file.as_ref().and_then(|f| f.read_at(&mut text, 0).ok()).unwrap_or(0);
@@ -178,6 +177,13 @@ impl Thread {
         let text = std::str::from_utf8(&text[..n]).unwrap_or_default();
         let mut numbers = text.split(' ').map(|t| t.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    /// A file of the host thread's own. Not below the `task` directory of its process: what was looked up there, a thread
+    /// takes apart when it ends, and whoever collects its process spins until that is done, which an ending thread
+    /// on a busy processor can take a second for.
+    fn proc_path(&self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.tid())
     }
 
     /// Forgets the file of its times.
@@ -337,8 +343,7 @@ impl Thread {
 
     /// Whether the host thread sleeps now (proc_pid_stat(5)).
     pub(crate) fn sleeps(&self) -> bool {
-        let tid = self.tid();
-        let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"));
+        let read = |_| std::fs::read_to_string(self.proc_path("stat"));
         let text = self.stub.with_pid(read).and_then(|t| t.ok()).unwrap_or_default();
         text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
     }

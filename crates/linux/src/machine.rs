@@ -439,7 +439,7 @@ fn open_stdio(host: &Arc<LinuxHost>, cx: &mut TaskCx, how: Stdio) -> kernel::Res
                 }
             }
         } else {
-            let access = if fd == 0 { OpenFlags::empty() } else { OpenFlags::WRONLY };
+            let access = OpenFlags::from_bits_truncate(stream.access());
             cx.machine().vfs.inherited_file(cx.machine(), StreamFile::new(stream), access)?
         };
         cx.files.set(fd, u64::MAX, file, false)?;

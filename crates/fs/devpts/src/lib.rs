@@ -235,8 +235,8 @@ impl Tree for Ptys {
     fn lookup(&self, _: &What, name: &[u8], _: &Task) -> Result<What> {
         self.find(name).ok_or(errno::ENOENT)
     }
-    fn number(&self, _: &What, name: &[u8]) -> Option<u64> {
-        self.find(name).map(|what| self.ino(&what))
+    fn stands_for(&self, _: &What, name: &[u8], known: Option<&What>) -> bool {
+        self.find(name).as_ref() == known
     }
     fn entries(&self, _: &What, _: &Task) -> Result<Vec<Entry>> {
         // Positions follow inode numbers, so that ptys that come and go move nobody's place.

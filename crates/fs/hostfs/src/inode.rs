@@ -252,7 +252,7 @@ impl HostInode {
     }
 
     /// True if what was last seen may still be believed.
-    fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.fs.is_fresh(self.at_ns.load(Ordering::Acquire))
     }
 
@@ -273,6 +273,11 @@ impl HostInode {
     /// The host file, if somebody has it open.
     fn live(&self) -> Option<Arc<Opened>> {
         lock(&self.opened).upgrade()
+    }
+
+    /// The host file that was kept open for reading, if nobody uses it now.
+    fn idle(&self) -> Option<Arc<Opened>> {
+        self.live().filter(|o| o.readable && Opened::is_idle(o))
     }
 
     fn stat(&self) -> Result<HostStat> {
@@ -553,6 +558,10 @@ impl Inode for HostInode {
             }
             _ => Err(errno::ENXIO),
         }
+    }
+    fn open_checked(self: Arc<Self>) -> Option<Arc<dyn FileOps>> {
+        let opened = self.idle().filter(|o| self.is_unchanged(o))?;
+        Some(Arc::new(RegularFile { inode: self, opened }))
     }
     fn dir(&self) -> Option<&dyn DirOps> {
         (self.kind == FileType::Directory).then_some(self)

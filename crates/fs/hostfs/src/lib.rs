@@ -118,6 +118,7 @@ impl HostFs {
         if stat.mode & flags::S_IFMT != flags::S_IFDIR {
             return Err(errno::ENOTDIR);
         }
+        let parked = parked::Parked::new(host.file_limit());
         Ok(Arc::new_cyclic(|me| HostFs {
             me: me.clone(),
             host,
@@ -127,7 +128,7 @@ impl HostFs {
             inodes: Mutex::default(),
             devs: Mutex::new(vec![stat.dev]),
             dirs: dirs::Ring::new(DIR_HANDLES),
-            parked: parked::Parked::default(),
+            parked,
             stash: Mutex::default(),
             buffers: Mutex::default(),
         }))

@@ -23,8 +23,10 @@ use kernel::{
 
 use crate::{HostInode, dirs, lock};
 
-/// Up to here a copy through the kernel's stack is cheaper than asking the host to reach into guest memory.
+/// What is written in pieces of up to this size goes through the kernel's stack.
 const SMALL: usize = 4096;
+/// Up to here the stub fetches what was read from where the host put it.
+const SHARED: usize = 16 << 10;
 /// Up to here a second copy costs no more than the two hand-overs that reaching into guest memory takes.
 const BOUNCE: usize = 64 << 10;
 /// Buffers of that size kept for the next reads.
@@ -39,6 +41,8 @@ pub(crate) struct Opened {
     pub(crate) writable: bool,
     /// Change time of the file when it was opened.
     pub(crate) ctime: Timespec,
+    /// And its size, in bytes.
+    pub(crate) size: u64,
     /// Kept by [`crate::parked`].
     pub(crate) parked: AtomicBool,
 }
@@ -50,7 +54,8 @@ impl Opened {
         writable: bool,
         stat: &HostStat,
     ) -> Arc<Opened> {
-        Arc::new(Opened { file, readable, writable, ctime: stat.ctime, parked: AtomicBool::new(false) })
+        let (ctime, size) = (stat.ctime, stat.size);
+        Arc::new(Opened { file, readable, writable, ctime, size, parked: AtomicBool::new(false) })
     }
 
     /// True if no guest file uses it, and it is only kept for the next. `opened` is the asker's own reference.
@@ -77,18 +82,15 @@ pub(crate) struct RegularFile {
 impl RegularFile {
     pub(crate) fn read_at(&self, dst: &mut dyn Sink, pos: u64) -> Result<usize> {
         let file = &*self.opened.file;
-        let want = dst.remaining();
-        if want <= SMALL {
-            let mut buf = [0; SMALL];
-            let n = file.pread(pos, &mut buf[..want])?;
-            return if n == 0 { Ok(0) } else { dst.put(&buf[..n]) };
-        }
         let mut done = 0;
         while dst.remaining() > 0 {
             let at = pos + done as u64;
             // What was last seen of the size only chooses the way: programs offer large buffers to small files.
             let left = usize::try_from(self.inode.size_seen().saturating_sub(at)).unwrap_or(usize::MAX);
-            let moved = if left > BOUNCE && dst.remaining() > BOUNCE {
+            let wanted = dst.remaining().min(left.saturating_add(1).next_multiple_of(SMALL));
+            let moved = if wanted <= SHARED {
+                dst.put_file(file, at, wanted).map(|n| (n, n < wanted))
+            } else if wanted > BOUNCE {
                 dst.put_file(file, at, dst.remaining().min(left)).map(|n| (n, n == 0))
             } else {
                 self.bounce(dst, at)

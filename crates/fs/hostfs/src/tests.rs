@@ -10,7 +10,7 @@ use kernel::{
 };
 
 use super::*;
-use crate::open::{DirFile, RegularFile};
+use crate::open::{DirFile, Opened, RegularFile};
 
 struct Setup {
     host: MockHost,
@@ -228,6 +228,54 @@ fn a_closed_file_is_opened_again_only_if_it_changed() {
     assert_eq!(kept, parked::FILES);
     s.fs.parked.clear();
     assert!(all.iter().all(|f| f.upgrade().is_none()));
+}
+
+#[test]
+fn an_opening_checks_the_name_by_itself() {
+    let s = setup();
+    s.tree.add_file("/f", b"old");
+    let f = s.walk("/f").unwrap();
+    let as_f = as_inode(&f);
+    drop(s.open("/f", OpenFlags::empty()).unwrap());
+    assert!(!s.root.opening_checks(b"f", &as_f), "what is fresh is believed");
+    s.pass_time();
+    assert!(s.root.opening_checks(b"f", &as_f) && !s.root.opening_checks(b"g", &as_f));
+    assert!(f.clone().open_checked().is_some());
+    assert!(f.is_fresh(), "the host was asked");
+    // Somebody has it open: its name counts for as long as attributes do.
+    let used = s.open("/f", OpenFlags::empty()).unwrap();
+    s.pass_time();
+    assert!(!s.root.opening_checks(b"f", &as_f) && f.clone().open_checked().is_none());
+    drop(used);
+    // Another mode, and another file under the name.
+    s.outside("/").set_attr_at(b"f", &hal::SetAttr { mode: Some(0o600), ..Default::default() }).unwrap();
+    assert!(s.root.opening_checks(b"f", &as_f) && f.clone().open_checked().is_none());
+    assert!(!f.is_fresh(), "nothing was learned");
+    s.outside("/").unlink_at(b"f", false).unwrap();
+    s.tree.add_file("/f", b"new");
+    assert!(f.clone().open_checked().is_none() && !s.root.revalidate(b"f", Some(&as_f)));
+}
+
+#[test]
+fn as_many_files_are_kept_open_as_the_host_allows() {
+    let s = setup();
+    let keep = |limit: u64, sizes: &[u64]| {
+        let kept = parked::Parked::new(limit);
+        let all: Vec<_> = sizes
+            .iter()
+            .map(|&size| {
+                let stat = HostStat { size, ..Default::default() };
+                let opened = Opened::new(s.outside("/"), true, false, &stat);
+                kept.push(&opened);
+                Arc::downgrade(&opened)
+            })
+            .collect();
+        all.iter().filter(|o| o.strong_count() > 0).count()
+    };
+    assert_eq!(keep(100, &[1; 1000]), parked::FILES);
+    assert_eq!(keep(4000, &[1; 1000]), 500);
+    assert_eq!(keep(u64::MAX, &[1; 5000]), 4096);
+    assert_eq!(keep(u64::MAX, &[parked::SIZE; 1000]), 128, "256 MiB");
 }
 
 #[test]

@@ -154,8 +154,9 @@ impl Tree for Queues {
     fn lookup(&self, _: &Option<Arc<Queue>>, name: &[u8], _: &Task) -> Result<Option<Arc<Queue>>> {
         self.ns()?.mqueue.find(name).map(Some).ok_or(errno::ENOENT)
     }
-    fn number(&self, _: &Option<Arc<Queue>>, name: &[u8]) -> Option<u64> {
-        self.ns().ok()?.mqueue.find(name).map(|q| q.ino)
+    fn stands_for(&self, _: &Self::Place, name: &[u8], known: Option<&Self::Place>) -> bool {
+        let now = self.ns().ok().and_then(|ns| ns.mqueue.find(name));
+        now.map(|q| q.ino) == known.and_then(Option::as_ref).map(|q| q.ino)
     }
     fn entries(&self, _: &Option<Arc<Queue>>, _: &Task) -> Result<Vec<Entry>> {
         // Positions are inode numbers, which only grow: no queue is listed twice or left out when others go.

@@ -269,6 +269,13 @@ impl DirOps for OvlInode {
         lower.inode.dir().is_some_and(|d| d.revalidate(name, known))
     }
 
+    fn opening_checks(&self, name: &[u8], inode: &Arc<dyn Inode>) -> bool {
+        let [lower] = &self.lowers[..] else { return false };
+        let known = inode.as_any().downcast_ref::<OvlInode>().filter(|o| o.level() == PURE_LOWER);
+        let [below] = known.map_or(&[][..], |o| &o.lowers[..]) else { return false };
+        lower.inode.dir().is_some_and(|d| d.opening_checks(name, &below.inode))
+    }
+
     fn create(&self, name: &[u8], mode: u32, owner: (u32, u32)) -> Result<Arc<dyn Inode>> {
         let upper = self.make_above(name, |dir| dir.create(name, mode, owner))?;
         self.adopt(name, upper)

@@ -252,6 +252,14 @@ impl Inode for OvlInode {
         Ok(Arc::new(OvlFile::new(self, ops)))
     }
 
+    fn open_checked(self: Arc<Self>) -> Option<Arc<dyn FileOps>> {
+        if self.level() != PURE_LOWER {
+            return None;
+        }
+        let ops = self.lowers.first()?.inode.clone().open_checked()?;
+        Some(Arc::new(OvlFile::new(self, ops)))
+    }
+
     fn dir(&self) -> Option<&dyn DirOps> {
         (self.kind == FileType::Directory).then_some(self)
     }

@@ -9,10 +9,10 @@ use abi::{Timespec, errno};
 use kernel::{
     Machine, Result,
     task::{Pid, RunState, Task, process::JobState},
-    vfs::{file::FileOps, inode::Link},
+    vfs::{file::FileOps, inode::Link, pseudo::Text},
 };
 
-use crate::{detail, mem::MemFile, memory, text::TextFile};
+use crate::{detail, mem::MemFile, memory};
 
 /// Takes what somebody writes.
 type Store = fn(&Arc<Machine>, &About, &Task, &[u8]) -> Result<()>;
@@ -191,7 +191,8 @@ pub(crate) fn open(m: &Arc<Machine>, tid: Pid, row: usize, by: &Task) -> Result<
         return Ok(MemFile::new(&*m.tree.task(tid).ok_or(errno::ESRCH)?)?);
     }
     let (make, store, secret) = (f.make, f.store, SECRET.contains(&f.name));
-    Ok(TextFile::new(
+    Ok(Text::new(
+        0,
         Box::new(move |by| {
             // Again: it may be another program by now.
             if secret {

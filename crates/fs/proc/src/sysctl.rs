@@ -14,9 +14,9 @@ use kernel::{
 };
 
 use crate::{
-    node::What,
     text::number,
     tree::{self, Place},
+    what::What,
 };
 
 /// How a value is kept.

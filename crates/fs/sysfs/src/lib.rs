@@ -20,7 +20,7 @@ use kernel::{
     vfs::{
         file::FileOps,
         inode::{Attr, FileSystem, Link},
-        pseudo::{Entry, Pseudo, Text, Tree},
+        pseudo::{Entry, Make, Pseudo, Text, Tree},
     },
 };
 
@@ -119,15 +119,16 @@ impl Tree for SysFs {
         _: &Task,
     ) -> Result<Arc<dyn FileOps>> {
         let number = *number;
-        Ok(Text::new(FILE_SIZE, move |task| match fs.tree().entries.get(number) {
-            Some(Kind::File(make)) => Ok(make(&task.machine)),
+        let make: Make = Box::new(move |task| match fs.tree().entries.get(number) {
+            Some(Kind::File(make)) => Ok(make(&task.machine).into_bytes()),
             _ => Err(errno::EIO),
-        }))
+        });
+        Ok(Text::new(FILE_SIZE, make, None))
     }
-    fn link(&self, number: &usize) -> Option<Link> {
+    fn link(&self, number: &usize, _: &Task) -> Result<Link> {
         match self.entries.get(*number) {
-            Some(Kind::Link(target)) => Some(Link::Text(target.clone().into_bytes())),
-            _ => None,
+            Some(Kind::Link(target)) => Ok(Link::Text(target.clone().into_bytes())),
+            _ => Err(errno::EINVAL),
         }
     }
 }

@@ -165,6 +165,13 @@ umlaut_stub_errand_ip:
     mov ecx, [r15 + 8]
     mov esi, [r15 + 12]
     add rsi, rbx
+    // What another processor wrote is fetched line by line, but all lines at once.
+    lea r8, [rsi + rcx]
+    mov r9, rsi
+67: prefetcht0 [r9]
+    add r9, 64
+    cmp r9, r8
+    jb 67b
 63: rep movsb
     add r15, {out_step}
     jmp 65b
@@ -579,7 +586,7 @@ umlaut_stub_end:
     out_step = const ctl::OUT_STEP,
     captures = const layout::CONSTS + consts::CAPTURES as u64,
     captures_len = const consts::CAPTURES_LEN,
-    cap = const ctl::CAP,
+    cap = const ctl::BUFFER,
     cap_addr = const ctl::CAP_ADDR,
     cap_len = const ctl::CAP_LEN,
     cap_len_max = const ctl::CAP_LEN_MAX,

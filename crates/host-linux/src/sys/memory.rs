@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64},
 };
 
-use hal::Result;
+use hal::{Result, errno};
 
 use super::file::last_errno;
 
@@ -121,6 +121,23 @@ impl Window {
         unsafe { std::ptr::copy_nonoverlapping(buf.as_ptr(), to, buf.len()) }
     }
 
+    /// Reads up to `len` bytes of a file (pread(2)) into the window.
+    pub(crate) fn pread(&self, at: u64, len: usize, fd: i32, offset: u64) -> Result<usize> {
+        let to = self.at(at, len);
+        let offset = i64::try_from(offset).map_err(|_| errno::EINVAL)?;
+        loop {
+            // SAFETY: inside the mapping, of which there are no references but to atomics.
+            let done = unsafe { libc::pread(fd, to.cast(), len, offset) };
+            match usize::try_from(done) {
+                Ok(n) => return Ok(n),
+                Err(_) => match last_errno() {
+                    errno::EINTR => {}
+                    e => return Err(e),
+                },
+            }
+        }
+    }
+
     /// Fills with zeros.
     pub(crate) fn zero(&self, offset: u64, len: usize) {
         let to = self.at(offset, len);
@@ -199,7 +216,7 @@ pub(crate) fn vdso_by_probing() -> Option<(u64, u64, u64)> {
 }
 
 /// Gives pages of a memory object back; they read as zero afterwards.
-pub(crate) fn punch(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
+pub(crate) fn punch(fd: &impl AsRawFd, offset: u64, len: u64) -> Result<()> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: plain numbers.
     if unsafe { libc::fallocate(fd.as_raw_fd(), mode, offset as i64, len as i64) } != 0 {

@@ -1,8 +1,11 @@
 //! Memory that the stub copies itself: what it captures with a call's arguments, and what it stores before guest code goes on.
 
-use hal::{Context, Event, MapOp};
+use hal::{Context, Event, Host, MapOp};
 
 use super::{asm::*, *};
+
+/// Most that is captured.
+const MOST: u64 = crate::layout::ctl::CAP_LEN_MAX as u64;
 
 /// A loop around stat(2) of the string at DATA; the first calls come by signals.
 fn stats(host: &LinuxHost, path: u64) -> Box<dyn Context> {
@@ -55,17 +58,17 @@ fn what_cannot_be_captured_is_not() {
 #[test]
 fn buffers_are_captured_by_their_length() {
     let host = host();
-    for len in [0u64, 1, 100, 2048, 2049, u64::MAX] {
+    for len in [0u64, 1, 100, 2048, MOST, MOST + 1, u64::MAX] {
         let code =
             Asm::new().label(0).mov(RSI, DATA).mov(RDX, len).call(libc::SYS_write as u32).jmp(0).build();
         let mut c = program(&host, &code);
-        assert_eq!(c.space().write(DATA, &[7; 2048]), 2048);
+        assert_eq!(c.space().write(DATA, &vec![7; LEN as usize]), LEN as usize);
         for _ in 0..20 {
             let args = expect_call(&mut *c, libc::SYS_write as u64);
             assert_eq!((args[1], args[2]), (DATA, len));
         }
-        let mut buf = [0; 4096];
-        let want = if len > 2048 { 0 } else { len as usize };
+        let mut buf = vec![0; LEN as usize];
+        let want = if len > MOST { 0 } else { len as usize };
         assert_eq!(c.captured(DATA, &mut buf), want);
         assert!(buf[..want].iter().all(|&b| b == 7));
     }
@@ -98,7 +101,7 @@ fn results_arrive_with_the_guest() {
     assert_eq!(&b, b"late");
     // More than there is room for is refused, and what waited is done.
     assert!(c.write_later(DATA, b"once"));
-    assert!(!c.write_later(DATA + 0x100, &[1; 3000]));
+    assert!(!c.write_later(DATA + 0x100, &[1; 33000]));
     assert_eq!(c.space().read(DATA, &mut b), 4);
     assert_eq!(&b, b"once");
     assert!(!c.write_later(crate::layout::REGION - 2, b"over"));
@@ -134,4 +137,59 @@ fn memory_that_went_away_gives_efault() {
         }
         assert_eq!(c.regs().rbx as i32, -libc::EFAULT);
     }
+}
+
+#[test]
+fn a_host_file_is_read_past_the_kernel_process() {
+    let host = host();
+    let code = Asm::new().label(0).call(500).mov(RBX, DATA).raw(&[0x8b, 0x33]).jmp(0).build();
+    let mut c = program(&host, &code);
+    expect_call(&mut *c, 500);
+    let path = std::env::temp_dir().join(format!("umlaut-copies-{}", std::process::id()));
+    let text: Vec<u8> = (0..5000u32).map(|i| i as u8).collect();
+    std::fs::write(&path, &text).unwrap();
+    let file = host.open_path(path.as_os_str().as_encoded_bytes(), 0).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    // Two parts that follow each other, the second cut off by the end of the file; nothing behind it.
+    assert_eq!(c.read_file_later(&*file, 0, DATA, 4096), Some(Ok(4096)));
+    assert_eq!(c.read_file_later(&*file, 4096, DATA + 4096, 4096), Some(Ok(904)));
+    assert_eq!(c.read_file_later(&*file, 5000, DATA + 5000, 100), Some(Ok(0)));
+    let mut b = vec![0; 5004];
+    assert_eq!(c.space().read(DATA, &mut b[..1]), 1);
+    assert_eq!(b[0], 0, "not before the guest goes on");
+    c.set_result(0);
+    expect_call(&mut *c, 500);
+    assert_eq!(c.space().read(DATA, &mut b), 5004);
+    assert_eq!((&b[..5000], &b[5000..]), (&text[..], &[0; 4][..]));
+    // Neither beyond the buffer nor into the stub's own pages.
+    assert_eq!(c.read_file_later(&*file, 0, DATA, 33000), None);
+    assert_eq!(c.read_file_later(&*file, 0, crate::layout::REGION - 2, 4), None);
+}
+
+#[test]
+fn the_next_program_finds_nothing_of_the_last() {
+    let host = host();
+    // Copies what stands in its own slot to the second half of its data (register 1 is rcx).
+    let slot = crate::layout::SLOTS + crate::layout::ctl::BUFFER as u64;
+    let (half, len) = (DATA + LEN / 2, 12000);
+    let copy = |asm: Asm| asm.mov(RSI, slot).mov(RDI, half).mov(1, len).raw(&[0xf3, 0xa4]);
+    let code = copy(Asm::new().label(0).call(500)).jmp(0).build();
+    let mut c = program(&host, &code);
+    expect_call(&mut *c, 500);
+    let found = |c: &mut dyn Context| {
+        c.set_result(0);
+        expect_call(c, 500);
+        let mut b = vec![0; len as usize];
+        assert_eq!(c.space().read(half, &mut b), b.len());
+        b.contains(&0x5a)
+    };
+    assert!(c.write_later(DATA, &[0x5a; 12000]));
+    assert!(found(&mut *c), "the buffer is the guest's to read");
+    c.forget_program();
+    assert!(!found(&mut *c));
+    assert!(c.write_later(DATA, b"new"));
+    found(&mut *c);
+    let mut b = [0; 3];
+    assert_eq!(c.space().read(DATA, &mut b), 3);
+    assert_eq!(&b, b"new");
 }

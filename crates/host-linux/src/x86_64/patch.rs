@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::{
     layout::{GUEST_START, REGION, SLOTS, TRAMPOLINES, ctl},
     stub::filter,
+    texts::Mapped,
     x86_64::gap,
 };
 
@@ -103,6 +104,13 @@ pub(crate) struct Patches {
     /// Sites by trampoline: where they begin, and how long their gap is.
     places: BTreeMap<u64, (u64, usize)>,
     hits: HashMap<u64, u32>,
+    /// Texts of files that are mapped.
+    texts: Vec<Mapped>,
+}
+
+/// Whether sites of a call are rewritten at all.
+pub(crate) fn may_rewrite(nr: u64) -> bool {
+    !NEVER.iter().any(|&n| n as u64 == nr) && nr <= 0xffff
 }
 
 impl Patches {
@@ -114,12 +122,40 @@ impl Patches {
             sites: HashMap::new(),
             places: BTreeMap::new(),
             hits: HashMap::new(),
+            texts: Vec::new(),
         }
+    }
+
+    /// Whether code may be rewritten now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.enabled && !self.watched
+    }
+
+    /// Takes note of a text that is being mapped.
+    pub(crate) fn add_text(&mut self, text: Mapped) {
+        self.texts.push(text);
+    }
+
+    /// The text that an address is in.
+    pub(crate) fn text_of(&self, addr: u64) -> Option<&Mapped> {
+        self.texts.iter().find(|t| t.addr < addr && addr <= t.end())
+    }
+
+    /// Takes out the texts that a range meets.
+    pub(crate) fn take_texts(&mut self, from: u64, to: u64) -> Vec<Mapped> {
+        self.texts.extract_if(.., |t| t.addr < to && from < t.end()).collect()
+    }
+
+    /// Takes the sites of all texts, which will be put back as the files have them. Their trampolines stay.
+    pub(crate) fn take_text_sites(&mut self) -> Vec<Site> {
+        let sites = self.texts.iter().flat_map(Mapped::sites).collect();
+        self.texts.iter_mut().for_each(|t| t.restored = true);
+        sites
     }
 
     /// Counts a visit to the site that returns to `ret`; true if it should be looked at now.
     pub(crate) fn count(&mut self, ret: u64, nr: u64) -> bool {
-        if !self.enabled || self.watched || NEVER.iter().any(|&n| n as u64 == nr) || nr > 0xffff {
+        if !self.is_open() || !may_rewrite(nr) {
             return false;
         }
         if self.hits.len() >= COUNTED && !self.hits.contains_key(&ret) {
@@ -236,7 +272,7 @@ impl Patches {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.areas.is_empty()
+        self.areas.is_empty() && self.texts.is_empty()
     }
 
     pub(crate) fn site(&self, ret: u64) -> Option<&Site> {
@@ -264,6 +300,9 @@ impl Patches {
     /// gap a site can be begun again, and after it the `syscall` be made: what else a trampoline changes are registers
     /// that the system call changes too.
     pub(crate) fn site_of(&self, rip: u64) -> Option<(u64, bool)> {
+        if let Some(site) = self.texts.iter().find_map(|t| t.site_of(rip)) {
+            return Some((site, false));
+        }
         let (start, &(site, gap)) = self.places.range(..=rip).next_back()?;
         let into = rip - start;
         let end = (MOV + gap) as u64;
@@ -319,8 +358,9 @@ pub(crate) fn trampoline(nr: u64, ret: u64, form: &Form, at: u64) -> Option<Vec<
     code.push(0xb8); // mov $nr,%eax
     code.extend((nr as u32).to_le_bytes());
     code.extend(gap);
-    code.extend([0x48, 0xb9]); // movabs $ret,%rcx
-    code.extend(ret.to_le_bytes());
+    code.extend([0x48, 0x8d, 0x0d]); // lea ret(%rip),%rcx
+    let distance = ret.wrapping_sub(at + code.len() as u64 + 4) as i32;
+    code.extend(distance.to_le_bytes());
     gs(&mut code, &[0xff, 0x24, 0x25], ctl::ENTRY); // jmp *%gs:ENTRY
     Some(code)
 }

@@ -49,17 +49,25 @@ impl Mm {
             .collect()
     }
 
-    /// Is anything mapped at an address?
     /// Whether a range is private memory that can be written and that the host looks after, as far as can be told at once.
     pub(crate) fn is_plain(&self, addr: u64, len: usize) -> bool {
         let Some(i) = self.inner.try_lock() else { return false };
-        let withheld = i.withheld.touches(addr, addr.saturating_add(len as u64));
-        !withheld
-            && i.vmas.find(addr).is_some_and(|v| {
-                v.end - addr >= len as u64 && v.prot.write && !v.is_shared() && v.cache().is_none()
-            })
+        let Some(end) = addr.checked_add(len as u64) else { return false };
+        if i.withheld.touches(addr, end) {
+            return false;
+        }
+        let mut at = addr;
+        // More than one where a program's data end and what begins as zero follows.
+        while at < end {
+            match i.vmas.find(at) {
+                Some(v) if v.prot.write && !v.is_shared() && v.cache().is_none() => at = v.end,
+                _ => return false,
+            }
+        }
+        true
     }
 
+    /// Is anything mapped at an address?
     pub fn covers(&self, addr: u64) -> bool {
         self.lock().vmas.find(addr).is_some()
     }

@@ -199,6 +199,40 @@ impl TaskCx {
         done
     }
 
+    /// Leaves bytes of shared memory for the stub to copy; how many.
+    fn put_shared_later(&mut self, mem: &dyn hal::SharedMem, offset: u64, addr: u64, len: usize) -> usize {
+        if len > LATER || !self.mm.is_plain(addr, len) {
+            return 0;
+        }
+        let mut buf = [0; STEP];
+        let mut done = 0;
+        while done < len {
+            let n = STEP.min(len - done);
+            mem.read(offset + done as u64, &mut buf[..n]);
+            if !self.ctx.write_later(addr + done as u64, &buf[..n]) {
+                break;
+            }
+            done += n;
+        }
+        done
+    }
+
+    /// Moves to shared memory what the stub captured of the bytes from `addr` on; how many.
+    fn take_captured(&mut self, mem: &dyn hal::SharedMem, offset: u64, addr: u64, len: usize) -> usize {
+        let mut buf = [0; STEP];
+        let mut done = 0;
+        while done < len {
+            let want = STEP.min(len - done);
+            let n = self.ctx.captured(addr + done as u64, &mut buf[..want]);
+            if n == 0 {
+                break;
+            }
+            mem.write(offset + done as u64, &buf[..n]);
+            done += n;
+        }
+        done
+    }
+
     pub fn read_u32(&mut self, addr: u64) -> Result<u32> {
         let mut b = [0; 4];
         self.copy_in(addr, &mut b)?;
@@ -348,7 +382,9 @@ fn some(n: usize) -> Result<usize> {
 }
 
 /// Most bytes that are left for the stub to copy.
-const LATER: usize = 1024;
+const LATER: usize = 16 << 10;
+/// Bytes at a time between what the stub captures or copies and shared memory.
+const STEP: usize = 4096;
 /// Transfers of at least this size go past the kernel's bounce buffers.
 const DIRECT: usize = 16 << 10;
 
@@ -360,14 +396,14 @@ impl Sink for UserIo<'_> {
         self.each(data.len(), |cx, addr, n, done| some(cx.copy_out_some(addr, &data[done..done + n])))
     }
     fn put_shared(&mut self, mem: &dyn hal::SharedMem, offset: u64, len: usize) -> Result<usize> {
-        if len <= LATER {
-            let mut buf = [0; LATER];
-            mem.read(offset, &mut buf[..len]);
-            return self.put(&buf[..len]);
-        }
         self.each(len, |cx, addr, n, done| {
+            let mut moved = cx.put_shared_later(mem, offset + done as u64, addr, n);
+            if moved == n {
+                return Ok(n);
+            }
             cx.ctx.flush();
-            let mut moved = cx.mm.space.write_from_shared(addr, offset + done as u64, n);
+            moved +=
+                cx.mm.space.write_from_shared(addr + moved as u64, offset + (done + moved) as u64, n - moved);
             while moved < n && cx.fault_in(addr + moved as u64, true).is_ok() {
                 let m = cx.mm.space.write_from_shared(
                     addr + moved as u64,
@@ -386,6 +422,12 @@ impl Sink for UserIo<'_> {
         let mut bounce = Vec::new();
         self.each(len, |cx, addr, n, done| {
             let at = offset + done as u64;
+            if n <= LATER
+                && cx.mm.is_plain(addr, n)
+                && let Some(done) = cx.ctx.read_file_later(file, at, addr, n)
+            {
+                return done;
+            }
             if n >= DIRECT {
                 cx.ctx.flush();
                 match cx.mm.space.read_file(file, at, addr, n) {
@@ -408,14 +450,13 @@ impl Source for UserIo<'_> {
         self.each(buf.len(), |cx, addr, n, done| some(cx.copy_in_some(addr, &mut buf[done..done + n])))
     }
     fn take_shared(&mut self, mem: &dyn hal::SharedMem, offset: u64, len: usize) -> Result<usize> {
-        if len <= LATER {
-            let mut buf = [0; LATER];
-            let n = self.take(&mut buf[..len])?;
-            mem.write(offset, &buf[..n]);
-            return Ok(n);
-        }
         self.each(len, |cx, addr, n, done| {
-            let mut moved = cx.mm.space.read_to_shared(addr, offset + done as u64, n);
+            let mut moved = cx.take_captured(mem, offset + done as u64, addr, n);
+            if moved == n {
+                return Ok(n);
+            }
+            moved +=
+                cx.mm.space.read_to_shared(addr + moved as u64, offset + (done + moved) as u64, n - moved);
             while moved < n && cx.fault_in(addr + moved as u64, false).is_ok() {
                 let m = cx.mm.space.read_to_shared(
                     addr + moved as u64,

@@ -144,6 +144,7 @@ fn empty_space(cx: &mut TaskCx) -> Result<()> {
     if Arc::strong_count(&cx.mm) == 2 && cx.mm.space.is_reusable() {
         cx.mm.clear()?;
         cx.ctx.set_fpu(None)?;
+        cx.ctx.forget_program();
     } else {
         let ctx = cx.machine().host.new_context()?;
         let mm = Mm::new(ctx.space(), cx.machine().memory.clone());

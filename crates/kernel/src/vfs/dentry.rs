@@ -197,6 +197,13 @@ impl Dentry {
         self.lookup_locked(&guard, name, task)
     }
 
+    /// The cached entry of a file whose opening finds out whether the name still leads to it.
+    pub(super) fn checked_by_opening(&self, name: &[u8]) -> Option<Arc<Dentry>> {
+        let ops = self.inode.as_ref()?.dir().filter(|o| o.volatile())?;
+        let d = self.cached(name).filter(|d| !d.is_mount_point())?;
+        ops.opening_checks(name, d.inode.as_ref()?).then_some(d)
+    }
+
     /// [`Dentry::lookup`] by one who holds the directory lock.
     pub fn lookup_locked(
         self: &Arc<Self>,

@@ -153,6 +153,11 @@ pub trait Inode: Any + Send + Sync {
     /// Opens a regular file or directory (or a pseudo file). Devices, FIFOs and sockets are opened by the VFS through
     /// their registries and never reach this. `flags` hold the access mode and O_TRUNC has already been done.
     fn open(self: Arc<Self>, flags: OpenFlags, task: &Task) -> Result<Arc<dyn FileOps>>;
+    /// Opens a regular file for reading that a walk left unchecked ([`DirOps::opening_checks`]), if its name still leads
+    /// to it; `None` if that is to be found out by another walk.
+    fn open_checked(self: Arc<Self>) -> Option<Arc<dyn FileOps>> {
+        None
+    }
     /// Directory operations, if it is a directory.
     fn dir(&self) -> Option<&dyn DirOps> {
         None
@@ -193,6 +198,11 @@ pub trait DirOps: Send + Sync {
     /// True if the cached inode still is what `name` stands for (asked on each walk when [`DirOps::volatile`]).
     fn revalidate(&self, _name: &[u8], _inode: Option<&Arc<dyn Inode>>) -> bool {
         true
+    }
+    /// True if [`Inode::open_checked`] finds out what [`DirOps::revalidate`] would, so that a walk which ends with the
+    /// opening of the file need not ask as well.
+    fn opening_checks(&self, _name: &[u8], _inode: &Arc<dyn Inode>) -> bool {
+        false
     }
     /// Entries may change without the kernel (hostfs, proc): cached dentries are revalidated before use.
     fn volatile(&self) -> bool {

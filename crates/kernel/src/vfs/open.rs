@@ -51,6 +51,18 @@ pub fn open_with(
     if flags.contains(OpenFlags::PATH) {
         flags &= OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC;
     }
+    let other = OpenFlags::TRUNC | OpenFlags::CREAT | OpenFlags::PATH | OpenFlags::DIRECTORY;
+    if flags.access() == abi::fs::O_RDONLY && !flags.intersects(other) && path.last() != Some(&b'/') {
+        let mut walk = Walk::new(task, &cred, dirfd, path, how | LookupFlags::OPENS)?;
+        walk.walk(path, !flags.contains(OpenFlags::NOFOLLOW))?;
+        if !walk.unchecked {
+            return open_found(task, &cred, walk, flags);
+        }
+        if let Some(ops) = walk.at.inode()?.clone().open_checked() {
+            may_open(&cred, &walk.at, flags)?;
+            return Ok(opened(task, ops, &walk.at, flags, None));
+        }
+    }
     let mut walk = Walk::new(task, &cred, dirfd, path, how)?;
     if flags.contains(OpenFlags::TMPFILE) {
         return open_tmpfile(task, &cred, walk, path, flags, mode);
@@ -87,6 +99,13 @@ pub fn open_place(task: &Task, cred: &Cred, at: &Path, flags: OpenFlags) -> Resu
     {
         return Err(EISDIR);
     }
+    may_open(cred, at, flags)?;
+    open_inode(task, cred, at, flags)
+}
+
+/// Whether credentials, modes and the mount allow an opening.
+fn may_open(cred: &Cred, at: &Path, flags: OpenFlags) -> Result<()> {
+    let inode = at.inode()?;
     let mut mask = match flags.access() {
         abi::fs::O_RDONLY => R_OK,
         abi::fs::O_WRONLY => W_OK,
@@ -96,13 +115,13 @@ pub fn open_place(task: &Task, cred: &Cred, at: &Path, flags: OpenFlags) -> Resu
         mask |= W_OK;
     }
     permission::check_on(&at.mount, &**inode, cred, mask)?;
-    if kind.is_device() && at.mount.flags() & MS_NODEV != 0 {
+    if inode.kind().is_device() && at.mount.flags() & MS_NODEV != 0 {
         return Err(EACCES);
     }
     if flags.contains(OpenFlags::NOATIME) && !permission::is_owner(&**inode, cred)? {
         return Err(EPERM);
     }
-    open_inode(task, cred, at, flags)
+    Ok(())
 }
 
 /// Opens without permission checks (a file just made, or already checked).
@@ -134,6 +153,17 @@ fn open_inode(task: &Task, cred: &Cred, at: &Path, flags: OpenFlags) -> Result<A
         FileType::Symlink => return Err(ELOOP),
         FileType::Regular | FileType::Directory => inode.clone().open(flags, task)?,
     };
+    Ok(opened(task, ops, at, flags, guard))
+}
+
+/// The open file of what was opened.
+fn opened(
+    task: &Task,
+    ops: Arc<dyn FileOps>,
+    at: &Path,
+    flags: OpenFlags,
+    guard: Option<WriteGuard>,
+) -> Arc<File> {
     let file = File::new(ops, at.clone(), (flags - ONLY_OPEN) | OpenFlags::LARGEFILE);
     if let Some(g) = guard
         && flags.access() != abi::fs::O_RDONLY
@@ -142,11 +172,12 @@ fn open_inode(task: &Task, cred: &Cred, at: &Path, flags: OpenFlags) -> Result<A
     }
     if task.machine.vfs.is_watched() {
         events::opened(&file);
-        if flags.contains(OpenFlags::TRUNC) && kind == FileType::Regular {
+        let regular = at.dentry.inode_ref().is_some_and(|i| i.kind() == FileType::Regular);
+        if flags.contains(OpenFlags::TRUNC) && regular {
             events::emptied(&at.dentry);
         }
     }
-    Ok(file)
+    file
 }
 
 fn open_create(

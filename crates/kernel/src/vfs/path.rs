@@ -122,6 +122,8 @@ bitflags::bitflags! {
         const BENEATH = 64;
         const IN_ROOT = 128;
         const CACHED = 256;
+        /// The end is opened for reading: [`Walk::unchecked`] may be set.
+        const OPENS = 512;
     }
 }
 
@@ -218,6 +220,8 @@ pub(super) struct Walk<'a> {
     pub(super) at: Path,
     flags: LookupFlags,
     links: u32,
+    /// The walk ended at a file of which nobody asked whether its name still leads to it: its opening does.
+    pub(super) unchecked: bool,
     /// The walk ended at a magic link to this open file.
     pub(super) opened: Option<Arc<File>>,
 }
@@ -238,7 +242,7 @@ impl<'a> Walk<'a> {
         }
         let at = if absolute && !confined { fs.root() } else { start_at(task, &fs, dirfd)? };
         let root = confined.then(|| at.clone());
-        Ok(Walk { task, cred, fs, root, at, flags, links: 0, opened: None })
+        Ok(Walk { task, cred, fs, root, at, flags, links: 0, unchecked: false, opened: None })
     }
 
     /// The present place must be a directory that may be searched.
@@ -282,6 +286,14 @@ impl<'a> Walk<'a> {
     fn step(&mut self, name: &[u8], follow: bool, last: bool) -> Result<()> {
         if name.len() > NAME_MAX {
             return Err(ENAMETOOLONG);
+        }
+        if last
+            && self.flags.contains(LookupFlags::OPENS)
+            && let Some(dentry) = self.at.dentry.checked_by_opening(name)
+        {
+            self.unchecked = true;
+            self.at.dentry = dentry;
+            return Ok(());
         }
         let dentry = if self.flags.contains(LookupFlags::CACHED) {
             self.at.dentry.cached(name).ok_or(EAGAIN)?

@@ -166,3 +166,32 @@ fn bash_completes_options_values_and_operands() {
         assert_eq!(got, offered, "{program} {words:?}");
     }
 }
+
+/// What fish offers for the last word of a line.
+fn fish(program: &str, line: &str) -> Option<Vec<String>> {
+    let file = root().join(format!("completions/{program}.fish"));
+    let script = format!("source {}; complete -C '{program} {line}'", file.display());
+    let run = Command::new("fish").args(["--no-config", "-c", &script]).output().ok()?;
+    assert!(run.status.success() && run.stderr.is_empty(), "{}", String::from_utf8_lossy(&run.stderr));
+    let text = String::from_utf8_lossy(&run.stdout).into_owned();
+    Some(text.lines().filter_map(|line| line.split('\t').next()).map(str::to_string).collect())
+}
+
+#[test]
+fn fish_completes_options_values_and_operands() {
+    for (program, line, offered) in [
+        ("uml_moo", "--in", &["--info", "--in-place"][..]),
+        ("uml_moo", "--to q", &["qcow2"]),
+        ("uml_switch", "-po", &["-port", "-port-isolation"]),
+        ("uml_switch", "-ask /sock st", &["stats"]),
+        ("uml_mconsole", "box st", &["stack", "stop"]),
+        ("uml_net", "4 tunt", &["tuntap"]),
+        ("tunctl", "-u roo", &["root"]),
+    ] {
+        let Some(got) = fish(program, line) else {
+            eprintln!("skipped: no fish");
+            return;
+        };
+        assert_eq!(got, offered, "{program} {line}");
+    }
+}

@@ -55,6 +55,12 @@ impl DirOps for HostInode {
         }
     }
 
+    fn opening_checks(&self, name: &[u8], inode: &Arc<dyn Inode>) -> bool {
+        // If it is fresh, nobody need be asked by name; if it is in use, the name is all that is asked for.
+        let known = inode.as_any().downcast_ref::<HostInode>();
+        known.is_some_and(|i| !i.is_fresh() && i.is_at(self, name) && i.idle().is_some())
+    }
+
     fn create(&self, name: &[u8], mode: u32, _owner: (u32, u32)) -> Result<Arc<dyn Inode>> {
         let (me, dir) = self.for_change()?;
         let append = if self.fs.options.append { flags::O_APPEND } else { 0 };

@@ -2,18 +2,22 @@
 
 use std::{any::Any, sync::Arc};
 
-use abi::{FileType, errno::EISDIR};
+use abi::{
+    FileType,
+    errno::{EIO, EISDIR},
+};
 use ksync::Mutex;
 
 use super::{Tree, node::Node};
 use crate::{
     error::Result,
-    io::Sink,
+    io::{Sink, Source},
     locks,
     task::Task,
     vfs::{
         file::{DirSink, File, FileOps},
         inode::Inode,
+        poll::PollEvents,
     },
 };
 
@@ -58,21 +62,30 @@ impl<T: Tree> FileOps for Listing<T> {
     }
 }
 
+/// Makes the text of a file; the task is who reads.
+pub type Make = Box<dyn Fn(&Task) -> Result<Vec<u8>> + Send + Sync>;
+/// Takes what is written to a file in one call.
+pub type Store = Box<dyn Fn(&Task, &[u8]) -> Result<()> + Send + Sync>;
+
+/// Most bytes of one write.
+const WRITE_MAX: usize = 4096;
+
 /// An open file whose text is made when it is read from the start.
-pub struct Text<F> {
-    make: F,
+pub struct Text {
+    make: Make,
+    store: Option<Store>,
     size: u64,
-    text: Mutex<Option<Arc<String>>>,
+    text: Mutex<Option<Arc<Vec<u8>>>>,
 }
 
-impl<F: Fn(&Task) -> Result<String> + Send + Sync + 'static> Text<F> {
-    /// `size`: what SEEK_END goes by.
-    pub fn new(size: u64, make: F) -> Arc<Text<F>> {
-        Arc::new(Text { make, size, text: Mutex::new(locks::LEAF, None) })
+impl Text {
+    /// `size`: what SEEK_END goes by. Without a `store` writing is EIO.
+    pub fn new(size: u64, make: Make, store: Option<Store>) -> Arc<Text> {
+        Arc::new(Text { make, store, size, text: Mutex::new(locks::LEAF, None) })
     }
 }
 
-impl<F: Fn(&Task) -> Result<String> + Send + Sync + 'static> FileOps for Text<F> {
+impl FileOps for Text {
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -87,13 +100,26 @@ impl<F: Fn(&Task) -> Result<String> + Send + Sync + 'static> FileOps for Text<F>
             }
         };
         let from = usize::try_from(pos).unwrap_or(usize::MAX).min(text.len());
-        let rest = &text.as_bytes()[from..];
+        let rest = &text[from..];
         if rest.is_empty() { Ok(0) } else { dst.put(&rest[..rest.len().min(dst.remaining())]) }
+    }
+    fn write(&self, _: &File, task: &Task, src: &mut dyn Source, _: u64) -> Result<usize> {
+        let store = self.store.as_ref().ok_or(EIO)?;
+        let mut buf = vec![0; src.remaining().min(WRITE_MAX)];
+        let n = src.take(&mut buf)?;
+        store(task, &buf[..n])?;
+        Ok(n)
     }
     fn size(&self) -> Result<u64> {
         Ok(self.size)
     }
+    fn poll(&self, _: &File) -> PollEvents {
+        PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
+    }
     fn can_poll(&self) -> bool {
         true
+    }
+    fn truncate(&self, _: u64) -> Result<()> {
+        Ok(())
     }
 }

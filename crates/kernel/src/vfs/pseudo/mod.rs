@@ -19,8 +19,12 @@ use super::{
     file::FileOps,
     inode::{Attr, AttrChange, FileSystem, FsStats, Inode, Link},
 };
-use crate::{error::Result, locks, task::Task};
-pub use file::Text;
+use crate::{
+    error::Result,
+    locks,
+    task::{Pid, Task},
+};
+pub use file::{Make, Store, Text};
 use ksync::Mutex;
 use node::Node;
 
@@ -34,13 +38,16 @@ pub trait Tree: Any + Send + Sync + Sized {
     const MAGIC: u64;
     /// st_blksize.
     const BLOCK_SIZE: u32 = 4096;
-    /// Entries come and go without the VFS: names are checked by [`Tree::number`] at each walk.
+    /// Entries come and go without the VFS: names are checked by [`Tree::stands_for`] at each walk.
     const VOLATILE: bool = false;
+    /// A place that is looked up twice has one inode. Without it nothing is kept of inodes, and their numbers need not
+    /// tell all places apart.
+    const ONE_INODE: bool = true;
     /// What making a regular file is refused with; anything else made or renamed is EPERM.
     const NO_CREATE: Errno = EPERM;
 
     fn root(&self) -> Self::Place;
-    /// Inode number: one for each place, from 1.
+    /// Inode number: one for each place, from 1 (see [`Tree::ONE_INODE`]).
     fn ino(&self, place: &Self::Place) -> u64;
     fn kind(&self, place: &Self::Place) -> FileType;
     /// Attributes; device, inode number and block size are filled in by the caller.
@@ -50,9 +57,9 @@ pub trait Tree: Any + Send + Sync + Sized {
     }
     /// ENOENT if the directory has no such entry.
     fn lookup(&self, dir: &Self::Place, name: &[u8], task: &Task) -> Result<Self::Place>;
-    /// The inode that a name stands for now; asked of volatile trees alone.
-    fn number(&self, _dir: &Self::Place, _name: &[u8]) -> Option<u64> {
-        None
+    /// Whether a name stands for this place now, or for none; asked of volatile trees alone.
+    fn stands_for(&self, _dir: &Self::Place, _name: &[u8], _place: Option<&Self::Place>) -> bool {
+        true
     }
     /// The entries of a directory but `.` and `..`, by rising position.
     fn entries(&self, dir: &Self::Place, task: &Task) -> Result<Vec<Entry>>;
@@ -69,9 +76,17 @@ pub trait Tree: Any + Send + Sync + Sized {
     ) -> Result<Arc<dyn FileOps>> {
         Err(EINVAL)
     }
-    /// The target of a symbolic link.
-    fn link(&self, _place: &Self::Place) -> Option<Link> {
+    /// The target of a symbolic link; `task` is who looks.
+    fn link(&self, _place: &Self::Place, _task: &Task) -> Result<Link> {
+        Err(EINVAL)
+    }
+    /// As [`Inode::process`].
+    fn process(&self, _place: &Self::Place) -> Option<Pid> {
         None
+    }
+    /// As [`Inode::permission`].
+    fn permission(&self, _place: &Self::Place, _mask: u32) -> Result<()> {
+        Ok(())
     }
     /// As [`FileSystem::options`].
     fn options(&self) -> String {
@@ -115,6 +130,9 @@ impl<T: Tree> Pseudo<T> {
 
     fn node(&self, place: T::Place) -> Arc<Node<T>> {
         let ino = self.tree.ino(&place);
+        if !T::ONE_INODE {
+            return Arc::new(Node::new(self.me.clone(), ino, place));
+        }
         let mut nodes = self.nodes.lock();
         if let Some(known) = nodes.get(&ino).and_then(Weak::upgrade) {
             return known;

@@ -13,7 +13,7 @@ use abi::{
 use super::{Pseudo, Tree, file::Listing};
 use crate::{
     error::Result,
-    task::Task,
+    task::{Cred, Pid, Task},
     vfs::{
         file::FileOps,
         inode::{Attr, AttrChange, DirOps, FileSystem, Inode, InodeCommon, Link},
@@ -75,8 +75,15 @@ impl<T: Tree> Inode for Node<T> {
     fn dir(&self) -> Option<&dyn DirOps> {
         if self.kind() == FileType::Directory { Some(self) } else { None }
     }
-    fn read_link(&self, _: &Task) -> Option<Result<Link>> {
-        self.fs.upgrade()?.tree.link(&self.place).map(Ok)
+    fn read_link(&self, task: &Task) -> Option<Result<Link>> {
+        let fs = self.fs.upgrade()?;
+        (fs.tree.kind(&self.place) == FileType::Symlink).then(|| fs.tree.link(&self.place, task))
+    }
+    fn process(&self) -> Option<Pid> {
+        self.fs.upgrade()?.tree.process(&self.place)
+    }
+    fn permission(&self, _: &Cred, mask: u32) -> Result<()> {
+        self.pseudo()?.tree.permission(&self.place, mask)
     }
 }
 
@@ -94,7 +101,8 @@ impl<T: Tree> DirOps for Node<T> {
             return true;
         }
         let Ok(fs) = self.pseudo() else { return false };
-        fs.tree.number(&self.place, name) == inode.map(|i| i.ino())
+        let known = inode.and_then(|i| i.as_any().downcast_ref::<Node<T>>()).map(|node| &node.place);
+        fs.tree.stands_for(&self.place, name, known)
     }
     fn create(&self, _: &[u8], _: u32, _: (u32, u32)) -> Result<Arc<dyn Inode>> {
         Err(T::NO_CREATE)
