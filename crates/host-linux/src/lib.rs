@@ -17,6 +17,7 @@ mod errands;
 mod facts;
 mod file;
 mod host;
+mod idle;
 mod layout;
 pub mod parent;
 mod placement;

@@ -4,7 +4,9 @@
 //! On one processor such a hand-over costs about a microsecond; to another processor that has gone idle it costs fifty
 //! and more on virtual machines. So all three stay on one processor, a fork begins where its parent runs, and the
 //! *balancer* spreads tasks only when some really wait for a processor while another has nothing to do: it reads how
-//! long each active guest thread waited to run (proc_pid_schedstat(5)).
+//! long each active guest thread waited to run (proc_pid_schedstat(5)). What keeps a task waiting may be nothing of this
+//! machine's; the host cannot help, as the task is confined. So one that waits again and again goes where a processor has
+//! been free ([`crate::idle`]).
 //!
 //! A task may also use two processors: its guest thread goes *out* to another one, and both halves spin for a while before
 //! they sleep. A system call then costs no switch at all. It pays for a task that calls often and is answered at once,
@@ -24,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{engine::lock, sys::process, thread::Thread, x86_64::cycles};
+use crate::{engine::lock, idle::Idle, sys::process, thread::Thread, x86_64::cycles};
 
 /// Time between two looks of the balancer.
 const TICK: Duration = Duration::from_millis(10);
@@ -52,6 +54,12 @@ const CROWDED: u32 = 10;
 const BUSY: u32 = 100;
 /// Ticks to wait after a move.
 const COOL: u32 = 30;
+/// Ticks of waiting, less those without, after which a task looks around for a processor that others leave free, and after which it
+/// goes there, with up to so many more by chance: two machines that share a processor must not both leave it for the same
+/// other one, again and again.
+const STARVING: u32 = 4;
+const LEAVING: u32 = 16;
+const CHANCE: u32 = 31;
 /// No processor chosen.
 const NONE: u32 = u32::MAX;
 
@@ -390,6 +398,7 @@ impl Placement {
     fn balance(&self) {
         let mut quiet = 0;
         let mut memory: Vec<(Weak<Thread>, Past)> = Vec::new();
+        let mut idle = Idle::default();
         while !self.closed.load(SeqCst) {
             if quiet >= QUIET {
                 self.asleep.store(true, SeqCst);
@@ -410,13 +419,13 @@ impl Placement {
                     memory.push((s, Past::default()));
                 }
             }
-            let active = self.look(&mut memory);
+            let active = self.look(&mut memory, &mut idle);
             quiet = if active == 0 { quiet + 1 } else { 0 };
         }
     }
 
     /// One look at all; the number of tasks that did something.
-    fn look(&self, memory: &mut [(Weak<Thread>, Past)]) -> usize {
+    fn look(&self, memory: &mut [(Weak<Thread>, Past)], idle: &mut Idle) -> usize {
         let mut count = vec![0u32; self.cpus.len()];
         let index = |cpu: u32| self.cpus.iter().position(|&c| c as u32 == cpu);
         let mut active: Vec<(Arc<Thread>, &mut Past, u32)> = Vec::new();
@@ -439,6 +448,11 @@ impl Placement {
             let (ran, waited) = thread.schedstat();
             let interval = past.at.map_or(Duration::ZERO, |t| now - t).as_nanos() as u64;
             past.starved = interval > 0 && waited.saturating_sub(past.waited) > interval / 4;
+            // The host counts a wait at its end: among looks that see one are some that do not.
+            past.starving = if past.starved { past.starving + 1 } else { past.starving.saturating_sub(1) };
+            if past.starving == 0 {
+                past.leaves = LEAVING + (cycles() >> 6) as u32 % CHANCE;
+            }
             let load = ran.saturating_sub(past.ran);
             past.light = interval > 0 && load < interval / 3 && !past.starved;
             past.idle = *new == 0 && load == 0 && waited == past.waited;
@@ -469,9 +483,19 @@ impl Placement {
                 && index(t.seat.cpu.load(Relaxed)) == Some(most)
                 && self.may_use(&t.seat, self.cpus[least] as u32)
         });
+        let starving = |t: &Thread, p: &Past| p.starving >= STARVING && p.cool == 0 && !t.seat.is_out();
         if count[most] >= count[least] + 2 {
             if let Some((thread, past, _)) = starved {
                 self.move_to(thread, self.cpus[least]);
+                past.cool = COOL;
+            }
+        } else if let Some((thread, past, _)) = active.iter_mut().find(|(t, p, _)| starving(t, p)) {
+            let free = idle.free(&self.cpus).filter(|&c| c as u32 != thread.seat.cpu.load(Relaxed));
+            if let Some(free) = free
+                && past.starving >= past.leaves
+            {
+                self.move_to(thread, free);
+                past.starving = 0;
                 past.cool = COOL;
             }
         } else if active_count > 1 && active_count <= 4 && active.iter().all(|(_, p, _)| p.light || p.idle) {
@@ -510,6 +534,10 @@ struct Past {
     ran: u64,
     waited: u64,
     starved: bool,
+    /// Looks at which it was, less those at which it was not.
+    starving: u32,
+    /// How many make it leave.
+    leaves: u32,
     light: bool,
     idle: bool,
     cool: u32,

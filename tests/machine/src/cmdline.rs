@@ -406,7 +406,7 @@ fn with_running(
             thread::sleep(Duration::from_millis(5));
         }
     })();
-    let left = end_session(session, Duration::from_secs(2));
+    let left = end_session(session, crate::outcome::GRACE);
     let _ = child.wait();
     ensure!(result.is_err() || left.is_empty(), "left behind: {}", left.join(", "));
     result
@@ -461,7 +461,7 @@ fn background_processes_end(lab: &Lab, place: Place) -> Result<Completion> {
     let script = "for i in 1 2 3; do setsid sleep 1000 >/dev/null 2>&1 </dev/null & done; \
                   (trap '' TERM HUP INT; while :; do :; done) & exit 9";
     sh(lab, place, &[], script)?.expect(9)?;
-    ensure!(start.elapsed() < Duration::from_secs(10), "the machine waited for its background processes");
+    ensure!(start.elapsed() < Duration::from_secs(60), "the machine waited for its background processes");
     Ok(Completion::Completed)
 }
 

@@ -205,7 +205,7 @@ fn layer_conflicts(lab: &Lab, place: Place) -> Result<Completion> {
     host(lab, place, &dir, "echo theirs >>f; echo theirs >>rm")?;
     drop(child.stdin.take());
     let status = child.wait()?;
-    let left = end_session(child.id(), Duration::from_secs(2));
+    let left = end_session(child.id(), crate::outcome::GRACE);
     ensure!(left.is_empty(), "left behind: {}", left.join(", "));
     ensure!(status.code().is_some() && Path::new(&file).exists(), "nothing was saved: {status}");
     let before = host(lab, place, &dir, "ls -l; cat f rm")?;

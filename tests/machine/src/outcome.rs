@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long after the end of a command its processes may take to go.
-const GRACE: Duration = Duration::from_secs(3);
+/// How long after the end of a command its processes may take to go. A machine has seen its own go before it ends; what
+/// natively a killed process needs is a processor to end on.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// What a command did.
 #[derive(Debug)]

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Completion, Trial};
@@ -60,7 +59,7 @@ fn watch(lab: &Lab, place: Place, options: &[&str], dir: &Path, own: bool) -> Re
     fs::write(dir.join("stop"), "")?;
     let mut text = String::new();
     out.read_to_string(&mut text)?;
-    end_session(child.id(), Duration::from_secs(3));
+    end_session(child.id(), crate::outcome::GRACE);
     child.wait()?;
     Ok(text)
 }

@@ -170,7 +170,7 @@ impl Terminal {
             thread::sleep(Duration::from_millis(5));
         };
         self.ended = true;
-        let left = end_session(self.child.id(), Duration::from_secs(3));
+        let left = end_session(self.child.id(), crate::outcome::GRACE);
         let got = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         if got != code {
             bail!("exit {got} instead of {code}\n--- screen\n{}", self.screen());
