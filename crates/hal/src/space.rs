@@ -124,6 +124,12 @@ pub trait Space: Send + Sync {
     fn proportional_bytes(&self) -> u64 {
         self.resident_bytes().0
     }
+    /// Private writable memory that may be mapped at most, in bytes, whoever asks the host for it.
+    fn allow_data(&self, _bytes: u64) {}
+    /// Whether no change is under way that was not waited for.
+    fn is_settled(&self) -> bool {
+        true
+    }
     /// Whether somebody reads and changes the code of this space (a debugger): then it holds what the program put there, and
     /// nothing of ours.
     fn watch(&self, _on: bool) {}

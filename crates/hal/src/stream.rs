@@ -50,6 +50,8 @@ pub trait Stream: Send + Sync {
     /// If this is a regular file: reads and writes at the descriptor's own position never block.
     fn is_regular(&self) -> bool;
     fn stat(&self) -> Result<crate::HostStat>;
+    /// How it was opened: O_RDONLY, O_WRONLY or O_RDWR of open(2).
+    fn access(&self) -> u32;
     /// The file itself, if this is a regular one.
     fn as_file(&self) -> Option<std::sync::Arc<dyn crate::HostFile>> {
         None

@@ -29,6 +29,10 @@ pub struct Paths {
     pub read: Vec<PathBuf>,
     /// Directories in which anything may be changed.
     pub write: Vec<PathBuf>,
+    /// Devices that are read and written.
+    pub devices: Vec<PathBuf>,
+    /// Inherited descriptors that are opened again, besides 0, 1 and 2.
+    pub inherited: Vec<i32>,
 }
 
 /// What became of [`files`].
@@ -61,7 +65,8 @@ const fn handled(version: u32) -> u64 {
 pub fn files(paths: &Paths) -> Result<Fence> {
     sys::no_new_privs()?;
     let version = sys::landlock_version();
-    if version == 0 {
+    // The first version lets nothing be moved from one directory to another, which would show in the machine.
+    if version == 0 || version == 1 && !paths.write.is_empty() {
         return Ok(Fence::None);
     }
     let all = handled(version);
@@ -69,8 +74,12 @@ pub fn files(paths: &Paths) -> Result<Fence> {
     let scoped = if version >= 6 { 3 } else { 0 };
     let rules = sys::ruleset(&sys::RulesetAttr { fs: all, net: 0, scoped }, version)?;
     // Nothing of the host is executed, whoever wrote it.
-    let both = [(&paths.read, READ_FILE | READ_DIR), (&paths.write, all & !1)];
-    for (list, rights) in both {
+    let lists = [
+        (&paths.read, READ_FILE | READ_DIR),
+        (&paths.write, all & !1),
+        (&paths.devices, READ_FILE | WRITE_FILE),
+    ];
+    for (list, rights) in lists {
         for path in list {
             // What is not there is complained of by whoever opens it.
             if let Ok(at) = path_fd(path) {
@@ -83,15 +92,16 @@ pub fn files(paths: &Paths) -> Result<Fence> {
         allow(&rules, proc, READ_FILE | READ_DIR | WRITE_FILE)?;
     }
     // What was inherited may be opened again by name, with the same access.
-    for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
-        let Ok(flags) = fs::fcntl_getfl(fd) else { continue };
+    for &fd in [0, 1, 2].iter().chain(&paths.inherited) {
+        let Ok(fd) = crate::sys::file::fcntl_dup(fd) else { continue };
+        let Ok(flags) = fs::fcntl_getfl(&fd) else { continue };
         let rights = match flags & OFlags::RWMODE {
             OFlags::RDONLY => READ_FILE,
             OFlags::WRONLY => WRITE_FILE | TRUNCATE,
             _ => READ_FILE | WRITE_FILE | TRUNCATE,
         };
         // Sockets and anonymous pipes have no place in a tree and need no rule.
-        let _ = sys::allow_beneath(&rules, fd, rights & all);
+        let _ = sys::allow_beneath(&rules, fd.as_fd(), rights & all);
     }
     sys::restrict(&rules)?;
     Ok(Fence::Landlock(version))

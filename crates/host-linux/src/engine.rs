@@ -45,6 +45,8 @@ pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 const SLICE: u64 = 100_000;
 /// How long a new stub has to come up.
 const BIRTH_LIMIT: Duration = Duration::from_secs(10);
+/// How long killed stubs may take to be gone at the end: each needs a processor to end on.
+const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 
 /// One stub process.
 pub(crate) struct Stub {
@@ -237,6 +239,8 @@ pub(crate) struct Engine {
     pub(crate) has_proc: bool,
     /// The host never refuses anonymous memory that is not reserved: nobody need wait until it is mapped.
     pub(crate) maps_freely: bool,
+    /// Hard limit of private writable memory that stubs inherit.
+    pub(crate) data_limit: u64,
     closed: AtomicBool,
     _code: OwnedFd,
     _ctl_ro: OwnedFd,
@@ -349,6 +353,7 @@ impl Engine {
             texts: if has_proc { Texts::new(reopen) } else { None },
             has_proc,
             maps_freely: has_proc && facts::maps_freely(),
+            data_limit: process::hard_data_limit(),
             closed: AtomicBool::new(false),
             _code: code_ro,
             _ctl_ro: ctl_ro,
@@ -448,12 +453,14 @@ impl Engine {
         self.settled.notify_all();
     }
 
-    /// Ends every stub and waits until they are collected.
+    /// Ends every stub and waits until they are collected. What is not by then is in the host's hands, which kills it
+    /// with the keeper.
     pub(crate) fn close(&self) {
         self.placement.close();
         self.closed.store(true, SeqCst);
+        let end = Instant::now() + CLOSE_LIMIT;
         let mut book = lock(&self.book);
-        while !book.closing {
+        while !book.closing && Instant::now() < end {
             book.stubs.values().for_each(|s| s.kill());
             let wait = Duration::from_millis(20);
             book.waiting = true;

@@ -146,7 +146,7 @@ impl LinuxFile {
 
     /// Opens by path, following links. Only for names from the command line; see [`hal::Host::open_path`].
     pub fn open_path(path: &[u8], flags: u32) -> Result<Arc<dyn HostFile>> {
-        let fd = retry(|| fs::open(path, open_flags(flags), Mode::from_raw_mode(0o666)))?;
+        let fd = retry(|| fs::openat(fs::CWD, path, open_flags(flags), Mode::from_raw_mode(0o666)))?;
         Ok(Arc::new(LinuxFile::from_fd(fd)))
     }
 

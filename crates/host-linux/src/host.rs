@@ -72,6 +72,11 @@ impl LinuxHost {
         &self.signals
     }
 
+    /// Ends all processes of guests, and returns when the host has collected them. Nothing runs on it afterwards.
+    pub fn close(&self) {
+        self.engine.close();
+    }
+
     /// The host's streams and terminals.
     pub fn streams(&self) -> &Arc<Streams> {
         &self.streams

@@ -18,6 +18,7 @@ mod facts;
 mod file;
 mod host;
 mod layout;
+pub mod parent;
 mod placement;
 mod poller;
 mod service;

@@ -25,6 +25,12 @@ type Callback = Box<dyn Fn() + Send + Sync>;
 #[derive(Clone, Copy)]
 pub struct Taken(SignalSet);
 
+impl Taken {
+    pub(crate) fn set(&self) -> SignalSet {
+        self.0
+    }
+}
+
 /// Blocks the machine's signals in the calling thread and in those it starts from now on. A process that is started
 /// must be given its mask back by whoever starts it.
 pub fn block() -> Taken {

@@ -16,8 +16,7 @@ use rustix::{
     fs::{self, FileType, Mode, OFlags},
     io,
     net::{RecvFlags, SendFlags},
-    pty::{self, OpenptFlags},
-    termios,
+    pty, termios,
 };
 
 use crate::{
@@ -56,7 +55,7 @@ impl Streams {
     /// Opens a terminal by path, for console channels of the command line.
     pub fn terminal(self: &Arc<Self>, path: &[u8]) -> Result<Arc<dyn Stream>> {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = retry(|| fs::open(path, flags, Mode::empty()))?;
+        let fd = retry(|| fs::openat(fs::CWD, path, flags, Mode::empty()))?;
         if !termios::isatty(&fd) {
             return Err(errno::ENOTTY);
         }
@@ -65,7 +64,8 @@ impl Streams {
 
     /// A new pty: its master, and the path of its slave, whose line is raw.
     pub fn new_pty(self: &Arc<Self>) -> Result<(Arc<dyn Stream>, String)> {
-        let master = retry(|| pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC))?;
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = retry(|| fs::openat(fs::CWD, c"/dev/ptmx", flags, Mode::empty()))?;
         retry(|| pty::grantpt(&master))?;
         retry(|| pty::unlockpt(&master))?;
         let path = retry(|| pty::ptsname(&master, Vec::new()))?;
@@ -166,7 +166,7 @@ impl LinuxStream {
 fn reopen(fd: &OwnedFd, flags: OFlags) -> Option<OwnedFd> {
     let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = (flags & OFlags::RWMODE) | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let again = fs::open(name, flags, Mode::empty()).ok()?;
+    let again = fs::openat(fs::CWD, name, flags, Mode::empty()).ok()?;
     // `/dev/tty` and its like may lead elsewhere by now.
     let same = |a: HostStat, b: HostStat| (a.dev, a.ino, a.rdev) == (b.dev, b.ino, b.rdev);
     same(stat_fd(fd.as_fd()).ok()?, stat_fd(again.as_fd()).ok()?).then_some(again)
@@ -257,6 +257,10 @@ impl Stream for LinuxStream {
 
     fn stat(&self) -> Result<HostStat> {
         stat_fd(self.fd.as_fd())
+    }
+
+    fn access(&self) -> u32 {
+        fs::fcntl_getfl(&self.fd).map_or(0, |flags| (flags & OFlags::RWMODE).bits())
     }
 
     fn as_file(&self) -> Option<Arc<dyn HostFile>> {

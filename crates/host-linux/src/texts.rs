@@ -17,6 +17,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::*},
     },
+    time::{Duration, SystemTime},
 };
 
 use hal::HostFile;
@@ -41,6 +42,8 @@ const OFTEN: u32 = 3;
 /// Sites that are worth a copy, and a new copy; copies made of one text.
 const WORTH: usize = 3;
 const VERSIONS_MAX: u32 = 8;
+/// How long a file must not have changed before it is copied: a change right after would not show in its times.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Bytes left free behind the text.
 const GUARD: usize = 16;
 
@@ -156,7 +159,10 @@ impl Texts {
             }
             known.entry(id).or_insert_with(|| Arc::new(Text { offset, len, state: Mutex::default() })).clone()
         };
-        let copy = text.copy(&self.store, file);
+        let changed = times[0].max(times[2]).max(0).cast_unsigned();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let settled = now.saturating_sub(Duration::from_secs(changed)) > SETTLED;
+        let copy = text.copy(&self.store, file, settled);
         Some((text, copy))
     }
 }
@@ -173,10 +179,10 @@ impl Text {
         state.often += usize::from(*traps == OFTEN);
     }
 
-    /// The copy, made now if it is due.
-    fn copy(&self, store: &Arc<Store>, file: &dyn HostFile) -> Option<Arc<Copy>> {
+    /// The copy, made now if it is due and the file can be told from others.
+    fn copy(&self, store: &Arc<Store>, file: &dyn HostFile, settled: bool) -> Option<Arc<Copy>> {
         let mut state = lock(&self.state);
-        if state.often >= state.due.max(WORTH) && state.versions < VERSIONS_MAX {
+        if settled && state.often >= state.due.max(WORTH) && state.versions < VERSIONS_MAX {
             state.versions += 1;
             state.due = state.often + (state.often / 2).max(WORTH);
             let sites = state.traps.iter().filter(|(_, n)| **n >= OFTEN).map(|(ret, _)| *ret).collect();

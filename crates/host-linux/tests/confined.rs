@@ -1,7 +1,8 @@
 //! A guest that broke the kernel: code of its choice in the confined machine process. What it tries must fail, and the
 //! machine's own work must still go.
 //!
-//! Without a test harness, because files are given up before any thread starts. The program starts itself as the machine.
+//! Twice: as `umlaut` confines itself, and as `linux` does, in a child that its parent starts again. Without a test
+//! harness, because files are given up before any thread starts. The program starts itself as the machine.
 
 use std::{
     fs,
@@ -16,6 +17,7 @@ use hal::{Host, Limits};
 use host_linux::{
     LinuxHost,
     confine::{self, Paths},
+    parent::{self, Ended, Side},
     signals,
 };
 
@@ -30,10 +32,31 @@ fn say(what: &str, refused: bool) {
     println!("{} {what}", if refused { "refused" } else { "DONE" });
 }
 
-/// The machine, in which the attacker's code runs after boot.
-fn machine(inside: &Path, outside: &Path, victim: i32) {
+/// As `linux` starts machines: this one asks to be started again once.
+fn restarted(inside: &Path, outside: &Path, victim: i32) {
     let taken = signals::block();
-    let fence = confine::files(&Paths { read: vec![inside.into()], write: vec![inside.join("rw")] }).unwrap();
+    let me = std::process::id();
+    for ends in [Ended::Restart, Ended::Exited(0)] {
+        match parent::start(&taken).unwrap() {
+            Side::Machine(again) if ends == Ended::Restart => {
+                again.ask();
+                std::process::exit(7);
+            }
+            Side::Machine(_) => machine(inside, outside, [victim, me as i32], true, taken),
+            Side::Parent(ended) => assert_eq!(ended, ends),
+        }
+    }
+    println!("restarted");
+}
+
+/// The machine, in which the attacker's code runs after boot.
+fn machine(inside: &Path, outside: &Path, victims: [i32; 2], devices: bool, taken: signals::Taken) {
+    let [victim, _] = victims;
+    let mut paths = Paths { read: vec![inside.into()], write: vec![inside.join("rw")], ..Paths::default() };
+    if devices {
+        paths.devices.push("/dev/ptmx".into());
+    }
+    let fence = confine::files(&paths).unwrap();
     let host = LinuxHost::new(Limits { cpus: 0 }).unwrap();
     host.signals().start(taken).unwrap();
     let mut context = host.new_context().unwrap();
@@ -53,6 +76,7 @@ fn machine(inside: &Path, outside: &Path, victim: i32) {
     let child = context.fork(&hal::Regs::default()).unwrap();
     child.space().kill();
     drop(child);
+    assert_eq!(host.new_pty().is_ok(), devices || fence == confine::Fence::None);
     println!("works");
 
     let c = |s: &'static core::ffi::CStr| s.as_ptr() as u64;
@@ -95,26 +119,50 @@ fn machine(inside: &Path, outside: &Path, victim: i32) {
         say("writing what is only read", fs::write(inside.join("file"), b"x").is_err());
         say("moving out", fs::rename(inside.join("rw/new"), outside.join("moved")).is_err());
         say("removing outside", fs::remove_file(outside.join("secret")).is_err());
-        say("memory of another", fs::File::open(format!("/proc/{victim}/mem")).is_err());
+        for pid in victims {
+            say("memory of another", fs::File::open(format!("/proc/{pid}/mem")).is_err());
+        }
+        say("a device", fs::OpenOptions::new().write(true).open("/dev/null").is_err());
         let local = [argv.as_ptr() as u64, 8u64];
         let remote = [0x1000u64, 8];
         let copy = [victim as u64, local.as_ptr() as u64, 1, remote.as_ptr() as u64, 1, 0];
         say("copying from another", attempt(libc::SYS_process_vm_readv, copy) == libc::EPERM);
     }
     if landlock >= 6 {
-        say("kill", attempt(libc::SYS_kill, [victim as u64, libc::SIGKILL as u64, 0, 0, 0, 0]) != 0);
+        for pid in victims {
+            say("kill", attempt(libc::SYS_kill, [pid as u64, libc::SIGKILL as u64, 0, 0, 0, 0]) != 0);
+        }
     }
     host.exit(0);
 }
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    if let [_, how, inside, outside, victim] = &args[..]
-        && how == "machine"
-    {
-        return machine(Path::new(inside), Path::new(outside), victim.parse().unwrap());
+    if let [_, how, inside, outside, victim] = &args[..] {
+        let (inside, outside, victim) = (Path::new(inside), Path::new(outside), victim.parse().unwrap());
+        match how.as_str() {
+            "umlaut" => {
+                let taken = signals::block();
+                return machine(
+                    inside,
+                    outside,
+                    [victim, std::os::unix::process::parent_id() as i32],
+                    false,
+                    taken,
+                );
+            }
+            "linux" => return restarted(inside, outside, victim),
+            _ => {}
+        }
     }
-    let base = std::env::temp_dir().join(format!("umlaut-confined-{}", std::process::id()));
+    for how in ["umlaut", "linux"] {
+        attack(how);
+    }
+}
+
+/// One machine and its attacker.
+fn attack(how: &str) {
+    let base = std::env::temp_dir().join(format!("umlaut-confined-{how}-{}", std::process::id()));
     let (inside, outside) = (base.join("inside"), base.join("outside"));
     fs::create_dir_all(inside.join("rw")).unwrap();
     fs::create_dir_all(&outside).unwrap();
@@ -123,7 +171,7 @@ fn main() {
     fs::set_permissions(&outside, fs::Permissions::from_mode(0o777)).unwrap();
     let mut victim = Command::new("sleep").arg("60").spawn().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["machine".as_ref(), inside.as_os_str(), outside.as_os_str()])
+        .args([how.as_ref(), inside.as_os_str(), outside.as_os_str()])
         .arg(victim.id().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -153,5 +201,6 @@ fn main() {
             err.lines().filter(|l| l.starts_with("umlaut: refused to make") && l.ends_with(&line)).count();
         assert_eq!(count, 1, "{call} is reported in one line, once");
     }
-    println!("ok");
+    assert_eq!(out.contains("restarted\n"), how == "linux");
+    println!("ok {how}");
 }

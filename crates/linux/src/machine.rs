@@ -130,15 +130,21 @@ pub fn open_host(cpus: Option<u32>) -> Result<Arc<LinuxHost>, Failure> {
     LinuxHost::new(Limits { cpus: cpus.unwrap_or(0) }).map_err(|e| Failure::new(e.to_string()))
 }
 
-/// Starts the machine, waits for its end and cleans up.
-pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, mut setup: Setup) -> Result<Outcome, Failure> {
+/// Starts the machine, waits for its end and cleans up: no process of it is left then.
+pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, setup: Setup) -> Result<Outcome, Failure> {
+    let result = run_on(&host, taken, setup);
+    host.close();
+    result
+}
+
+fn run_on(host: &Arc<LinuxHost>, taken: signals::Taken, mut setup: Setup) -> Result<Outcome, Failure> {
     host.signals().start(taken).map_err(|e| Failure::new(format!("cannot take signals: {}", text(e))))?;
     let mut registry = Registry::default();
     modules::register(&mut registry, &setup.host_mounts);
     let mut lines = setup.consoles.clone();
     if setup.stdio == Stdio::Inherited {
         lines.retain(|l| l.serial || l.index != 0);
-        lines.push(own_terminal(&host));
+        lines.push(own_terminal(host));
     }
     let consoles = Consoles::register(&mut registry, lines, setup.console);
 
@@ -177,11 +183,11 @@ pub fn run(host: Arc<LinuxHost>, taken: signals::Taken, mut setup: Setup) -> Res
         Some(path) => {
             let tree = std::fs::canonicalize(setup.root.path())
                 .map_err(|e| Failure::new(format!("root {}: {e}", setup.root.path())))?;
-            Some((SaveFile::new(&*host, path)?, tree.into_os_string().into_vec()))
+            Some((SaveFile::new(&**host, path)?, tree.into_os_string().into_vec()))
         }
         None => None,
     };
-    let result = boot(&host, &machine, &consoles, setup);
+    let result = boot(host, &machine, &consoles, setup);
     if result.is_ok() {
         wait_for_end(&machine);
     }
@@ -433,7 +439,7 @@ fn open_stdio(host: &Arc<LinuxHost>, cx: &mut TaskCx, how: Stdio) -> kernel::Res
                 }
             }
         } else {
-            let access = if fd == 0 { OpenFlags::empty() } else { OpenFlags::WRONLY };
+            let access = OpenFlags::from_bits_truncate(stream.access());
             cx.machine().vfs.inherited_file(cx.machine(), StreamFile::new(stream), access)?
         };
         cx.files.set(fd, u64::MAX, file, false)?;

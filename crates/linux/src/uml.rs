@@ -1,11 +1,11 @@
 //! From UML's command line to a [`Setup`]: the `linux` program without its printing and exiting.
 
-use std::sync::Arc;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc};
 
 use cmdline::{Channel as Spec, Config, LineConfig as LineSpec};
 use drv_console::{Channel, LineConfig};
 use hal::Host;
-use host_linux::LinuxHost;
+use host_linux::{LinuxHost, confine::Paths};
 use kernel::task::init::InitKind;
 
 use crate::{
@@ -90,6 +90,41 @@ fn lines(host: &Arc<LinuxHost>, c: &Config) -> Result<Vec<LineConfig>, Failure> 
     Ok(out)
 }
 
+/// What the machine may reach on the host. `hostfs=DIR` bounds all host mounts, the root's too; without it a guest may
+/// mount any host directory, as in UML, and the whole tree stays open.
+pub fn reach(c: &Config) -> Paths {
+    let path = |b: &[u8]| PathBuf::from(OsStr::from_bytes(b));
+    let jail: &[u8] = if c.hostfs.dir.is_empty() { b"/" } else { &c.hostfs.dir };
+    let mut reach = Paths {
+        // Limits of the machine's own control group.
+        read: vec!["/sys/fs/cgroup".into()],
+        write: vec![path(jail)],
+        ..Paths::default()
+    };
+    for lines in [&c.con, &c.ssl] {
+        for n in 0..lines.count() {
+            let channels = match lines.get(n) {
+                LineSpec::None => continue,
+                LineSpec::Both(s) => vec![s],
+                LineSpec::Pair(i, o) => vec![i, o],
+            };
+            for channel in channels {
+                match channel {
+                    Spec::Fd(n) => reach.inherited.push(*n),
+                    Spec::Tty(device) => reach.devices.push(path(device)),
+                    Spec::Pts => reach.devices.push("/dev/ptmx".into()),
+                    Spec::Null | Spec::Port(_) | Spec::Xterm => {}
+                }
+            }
+        }
+    }
+    reach.devices.sort();
+    reach.devices.dedup();
+    reach.inherited.sort_unstable();
+    reach.inherited.dedup();
+    reach
+}
+
 /// The machine that a command line describes.
 pub fn setup(host: &Arc<LinuxHost>, c: &Config) -> Result<Setup, Failure> {
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
@@ -138,8 +173,32 @@ pub fn setup(host: &Arc<LinuxHost>, c: &Config) -> Result<Setup, Failure> {
         stats: false,
         load: None,
         save: None,
-        // A restart executes the program anew, and host mounts and devices of the command line need what the user may.
-        confine: Confine::No,
+        confine: Confine::Calls { writing: true },
         log_level: c.loglevel.unwrap_or(if c.quiet { 4 } else { 7 }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach_of(words: &[&str]) -> Paths {
+        let words: Vec<Vec<u8>> = words.iter().map(|w| w.as_bytes().to_vec()).collect();
+        match cmdline::parse(&words).unwrap() {
+            cmdline::Request::Boot(c) => reach(&c),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_machine_reaches_what_the_command_line_names() {
+        let all = reach_of(&["con=null", "ssl=null"]);
+        assert_eq!(all.write, [PathBuf::from("/")]);
+        assert!(all.devices.is_empty());
+        assert_eq!(all.inherited, [0, 1]);
+        let jail = reach_of(&["hostfs=/srv/tree,append", "con=pts", "con1=tty:/dev/tty7", "ssl=fd:9"]);
+        assert_eq!(jail.write, [PathBuf::from("/srv/tree")]);
+        assert_eq!(jail.devices, [PathBuf::from("/dev/ptmx"), "/dev/tty7".into()]);
+        assert_eq!(jail.inherited, [0, 1, 9]);
+    }
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Completion, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -27,6 +27,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("binary_streams", binary_streams),
         ("process_one", process_one),
         ("files_as_streams", files_as_streams),
+        ("input_to_write", input_to_write),
         ("closed_input", closed_input),
         ("no_such_command", no_such_command),
         ("not_executable", not_executable),
@@ -45,8 +46,6 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("background_processes_end", background_processes_end),
         ("tar_through", tar_through),
         ("alone_in_a_tree", alone_in_a_tree),
-        ("classic_command_line", classic_command_line),
-        ("classic_unknown_device", classic_unknown_device),
     ];
     let mut trials = Vec::new();
     for (name, body) in cases {
@@ -128,6 +127,24 @@ fn files_as_streams(lab: &Lab, place: Place) -> Result<Completion> {
     )?;
     outcome.expect(0)?;
     ensure!(outcome.out() == "one\n" && outcome.err() == "two\n", outcome.describe("wrong output"));
+    Ok(Completion::Completed)
+}
+
+/// Standard input opened for reading and writing is just that: written, and mapped shared. A pipe's end has one way.
+fn input_to_write(lab: &Lab, place: Place) -> Result<Completion> {
+    let script = "import fcntl, mmap, os; m = mmap.mmap(0, 0); m[0:5] = b'HELLO'; m.flush(); os.pwrite(0, b'W', 6)\n\
+        print([fcntl.fcntl(fd, fcntl.F_GETFL) & 3 for fd in (0, 1)], os.read(0, 20))";
+    let dir = lab.scratch("both")?;
+    for where_ in [Place::Host, place] {
+        let path = dir.join(format!("{where_:?}"));
+        fs::write(&path, "hello, world\n")?;
+        let both = fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        let mut command = lab.command(where_, &[], &["/usr/bin/python3", "-c", script]);
+        let outcome = command.stdin(Stdio::from(both)).output()?;
+        let (out, err) = (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
+        ensure!(out == "[2, 1] b'HELLO,Wworld\\n'\n", "{where_:?}: {out}{err}");
+        ensure!(fs::read_to_string(&path)? == "HELLO,Wworld\n", "{where_:?}: the file is as it was");
+    }
     Ok(Completion::Completed)
 }
 
@@ -508,78 +525,5 @@ fn alone_in_a_tree(lab: &Lab, place: Place) -> Result<Completion> {
         return Ok(Completion::ignored_with("passed but for process 1: no process namespaces on this host"));
     }
     check(&inside(&first, &words)?, "wrong output as process 1")?;
-    Ok(Completion::Completed)
-}
-
-/// A small tree with busybox and an init made of a shell script.
-fn busybox_tree(lab: &Lab, init: &str) -> Result<Option<String>> {
-    let Some(busybox) = find_program("busybox") else { return Ok(None) };
-    let tree = lab.scratch("tree")?;
-    for dir in ["bin", "sbin", "proc", "sys", "dev", "tmp", "etc", "root"] {
-        fs::create_dir(tree.join(dir))?;
-    }
-    fs::copy(busybox, tree.join("bin/busybox"))?;
-    for name in ["sh", "mount", "poweroff", "reboot", "halt", "echo", "cat", "ls", "ps", "sync"] {
-        std::os::unix::fs::symlink("busybox", tree.join("bin").join(name))?;
-    }
-    fs::write(tree.join("sbin/init"), init)?;
-    fs::set_permissions(tree.join("sbin/init"), fs::Permissions::from_mode(0o755))?;
-    Ok(Some(tree.to_string_lossy().into_owned()))
-}
-
-fn linux_binary(lab: &Lab) -> Result<Option<String>> {
-    let built = lab.binary().with_file_name("linux");
-    if !built.exists() {
-        return Ok(None);
-    }
-    let staged = lab.stage().join("linux");
-    if !staged.exists() {
-        let fresh = lab.scratch("linux")?.join("linux");
-        fs::copy(&built, &fresh)?;
-        fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
-        fs::rename(&fresh, &staged)?;
-    }
-    Ok(Some(staged.to_string_lossy().into_owned()))
-}
-
-fn classic_command_line(lab: &Lab, place: Place) -> Result<Completion> {
-    let Some(linux) = linux_binary(lab)? else { bail!("there is no `linux` beside `umlaut`") };
-    let init = "#!/bin/sh\nmount -t proc proc /proc\necho \"init is $$ with $*\"\ncat /proc/cmdline\nread line\n\
-                echo \"read $line\"\npoweroff -f\n";
-    let Some(tree) = busybox_tree(lab, init)? else {
-        return Ok(Completion::ignored_with("no busybox on this host"));
-    };
-    let flags = format!("rootflags={tree}");
-    let words = [
-        &linux,
-        "mem=64M",
-        "root=/dev/root",
-        "rootfstype=hostfs",
-        &flags,
-        "rw",
-        "con0=fd:0,fd:1",
-        "con=null",
-        "quiet",
-        "single",
-    ];
-    let outcome = run(&mut lab.session(place == Place::UserMachine, &words), b"a line\n", LIMIT)?;
-    outcome.expect(0)?;
-    let out = outcome.out().replace('\r', "");
-    ensure!(out.contains("init is 1 with single\n"), outcome.describe("init did not run as process 1"));
-    ensure!(out.contains("rootfstype=hostfs"), outcome.describe("the command line is not in /proc/cmdline"));
-    ensure!(out.contains("read a line\n"), outcome.describe("the console did not hand its input over"));
-    Ok(Completion::Completed)
-}
-
-fn classic_unknown_device(lab: &Lab, place: Place) -> Result<Completion> {
-    let Some(linux) = linux_binary(lab)? else { bail!("there is no `linux` beside `umlaut`") };
-    for option in ["eth0=tuntap,,,1.2.3.4", "ubd0=/no/such/file", "mem=nonsense", "root=/dev/nosuchdevice"] {
-        let words = [&linux, "mem=64M", "rootfstype=hostfs", "rootflags=/no/such/tree", option];
-        let outcome = run(&mut lab.session(place == Place::UserMachine, &words), b"", LIMIT)?;
-        ensure!(outcome.code() != 0, outcome.describe(&format!("{option}: ended with success")));
-        ensure!(outcome.code() > 0, outcome.describe(&format!("{option}: did not end")));
-        outcome.expect_clean()?;
-        ensure!(!outcome.err().trim().is_empty() || !outcome.out().trim().is_empty(), "{option}: no word");
-    }
     Ok(Completion::Completed)
 }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod classic;
 pub mod cmdline;
 pub mod comfort;
 pub mod cores;
@@ -34,6 +35,7 @@ use crate::lab::Lab;
 pub fn trials(lab: &Lab) -> Vec<Trial> {
     let mut trials = guest::trials(lab);
     trials.extend(cmdline::trials(lab));
+    trials.extend(classic::trials(lab));
     trials.extend(comfort::trials(lab));
     trials.extend(cores::trials(lab));
     trials.extend(scripts::trials(lab));

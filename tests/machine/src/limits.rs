@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use libtest_mimic::{Completion, Trial};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::{Lab, Place};
 use crate::outcome::{Outcome, run_watched, session_members};
@@ -21,6 +25,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
     let mut trials = Vec::new();
     for place in lab.work_places().into_iter().filter(|p| *p != Place::Host) {
         trials.push(lab.trial(place, "limits::memory", memory));
+        trials.push(lab.trial(place, "limits::memory_unwatched", memory_unwatched));
         trials.push(lab.trial(place, "limits::files_in_memory", files_in_memory));
         trials.push(lab.trial(place, "limits::processes", processes));
         trials.push(lab.trial(place, "limits::processes_of_the_machine", processes_of_the_machine));
@@ -75,6 +80,17 @@ fn field(text: &str, name: &str) -> u64 {
 
 /// Runs a script inside and watches the machine from outside.
 fn watched(lab: &Lab, place: Place, options: &[&str], script: &str) -> Result<(Outcome, Peak)> {
+    watched_and(lab, place, options, script, &mut |_, _, _| ())
+}
+
+/// The same; `also` is called again and again with the number of the machine, its directory and what it took so far.
+fn watched_and(
+    lab: &Lab,
+    place: Place,
+    options: &[&str],
+    script: &str,
+    also: &mut dyn FnMut(u32, &Path, u64),
+) -> Result<(Outcome, Peak)> {
     let mut peak = Peak::default();
     let mut next = Instant::now();
     let scratch = lab.scratch("limits")?;
@@ -84,6 +100,7 @@ fn watched(lab: &Lab, place: Place, options: &[&str], script: &str) -> Result<(O
             peak.look(session);
             next = Instant::now() + INTERVAL;
         }
+        also(session, &scratch, peak.memory);
     })?;
     let _ = fs::remove_dir_all(&scratch);
     outcome.expect(0)?;
@@ -109,6 +126,86 @@ fn memory(lab: &Lab, place: Place) -> Result<Completion> {
     ensure!(out.contains("other lives\n"), outcome.describe("a process of a few pages was killed"));
     ensure!(out.ends_with("\n99999999\n"), outcome.describe("what was taken did not come back"));
     bounded(lab, &peak, 256 << 20)
+}
+
+/// The thread that watches memory may be as late as the host likes, here for ever: the host gives no more for that.
+fn memory_unwatched(lab: &Lab, place: Place) -> Result<Completion> {
+    // The last hogs store to what they mapped long before: by themselves, and through the machine.
+    let script = r#"
+        until [ -e go ]; do sleep 0.05; done
+        sleep 1000 & other=$!
+        hog() { "$@" >/dev/null 2>&1; echo "hog $?"; }
+        hog tail /dev/zero
+        (hog tail /dev/zero) & (hog tail /dev/zero) & (hog tail /dev/zero) & wait %2 %3 %4
+        hog perl -e '@a = map { "x" x 50000000 } 1..40'
+        perl -e '$x = "y" x 100000000; for (1..8) { fork or do { substr($x, $_ * 4096, 1) = "z" for 0..24000;
+            sleep 1; exit } } 1 while wait > 0' >/dev/null 2>&1
+        hog perl -e '$m = syscall(9, 0, 1 << 32, 3, 0x4022, -1, 0); open Z, "</dev/zero"; select undef, undef, undef, 0.2;
+            syscall(0, fileno(Z), $m + ($_ << 20), 1 << 20) for 0..4095'
+        kill -0 $other && echo other lives
+        echo kills $(sed -n 's/oom_kill //p' /proc/vmstat)
+        kill $other"#;
+    const SIZE: u64 = 256 << 20;
+    let mut tracer: Option<Child> = None;
+    let mut refused = false;
+    let (outcome, peak) =
+        watched_and(lab, place, &["--mem", "256M"], script, &mut |machine, directory, taken| {
+            if tracer.is_none()
+                && !refused
+                && let Some(tid) = thread_of(machine, "oom")
+            {
+                tracer = hold(tid);
+                refused = tracer.is_none();
+                let _ = fs::write(directory.join("go"), "");
+            }
+            if taken > 8 * SIZE
+                && let Some(pid) = i32::try_from(machine).ok().and_then(Pid::from_raw)
+            {
+                // The host is not to suffer from a machine that fails this.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        })?;
+    if let Some(mut t) = tracer {
+        let _ = t.kill();
+        let _ = t.wait();
+    }
+    let out = outcome.out();
+    ensure!(out.matches("hog 137\n").count() >= 6, outcome.describe("not every hog was killed"));
+    ensure!(out.contains("other lives\n"), outcome.describe("a process of a few pages was killed"));
+    if refused {
+        return Ok(Completion::ignored_with("the host refuses to stop a thread (ptrace(2))"));
+    }
+    bounded(lab, &peak, SIZE)
+}
+
+/// The thread of a process that has a name.
+fn thread_of(process: u32, name: &str) -> Option<u32> {
+    fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten().find_map(|entry| {
+        let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
+        (comm.trim_end() == name).then(|| entry.file_name().to_str()?.parse().ok())?
+    })
+}
+
+/// Stops one thread until the returned process ends, or the thread.
+fn hold(tid: u32) -> Option<Child> {
+    // PTRACE_SEIZE, PTRACE_INTERRUPT, wait4 with __WALL.
+    let program = r#"$| = 1; $t = shift() + 0; syscall(101, 0x4206, $t, 0, 0) == 0 or exit 1;
+        syscall(101, 0x4207, $t, 0, 0) == 0 or exit 1; syscall(61, -1, 0, 0x40000000, 0) == $t or exit 1;
+        print "held\n"; 1 while syscall(61, -1, 0, 0x40000000, 0) > 0"#;
+    let mut child = Command::new("perl")
+        .args(["-e", program, &tid.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut line = String::new();
+    let _ = BufReader::new(child.stdout.take()?).read_line(&mut line);
+    if line == "held\n" {
+        return Some(child);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
 }
 
 /// Files of the guest are memory too: they end with an error, and can be removed again.

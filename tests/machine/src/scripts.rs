@@ -34,6 +34,7 @@ impl Script {
         }
         if self.needs.iter().any(|n| n == "cargo")
             && matches!(place, Place::UserMachine | Place::PlainUser)
+            && !lab.cache().join(TOOLCHAIN).exists()
             && toolchain_is_private()
         {
             return Some("the toolchain is root's own".into());
@@ -100,7 +101,11 @@ impl Script {
         if let (Some(fixture), None) = (&self.fixture, &self.root) {
             env.push(("FIXTURE".into(), lab.cache().join(fixture).to_string_lossy().into_owned()));
         }
-        if self.needs.iter().any(|need| need == "cargo") {
+        let toolchain = lab.cache().join(TOOLCHAIN);
+        let needs_cargo = self.needs.iter().any(|need| need == "cargo");
+        if needs_cargo && toolchain.exists() {
+            env.push(("PATH".into(), format!("{}:{PATH}", toolchain.to_string_lossy())));
+        } else if needs_cargo {
             // rustup's proxies find their toolchain by these, whatever HOME is.
             let home = std::env::var("HOME").unwrap_or_default();
             let keep = |key: &str, or: String| (key.to_owned(), std::env::var(key).unwrap_or(or));
@@ -114,6 +119,9 @@ impl Script {
         env
     }
 }
+
+/// Where the set-up puts a toolchain that all users can reach, if root's is its own.
+const TOOLCHAIN: &str = "toolchain/bin";
 
 fn toolchain_is_private() -> bool {
     use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,7 @@
 //! Disk images of three formats: reading any, writing any, holes staying holes.
 
 use crate::file::{HostFile, path_from_bytes};
+use crate::mkcow::{header_for, open_base};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::{Failure, Result, fail};
@@ -97,6 +98,13 @@ pub fn device_failure(cow: &Path, backing: &Path) -> impl Fn(Error<io::Error>) -
     }
 }
 
+/// Keeps writers away from an input, or warns of one that is there.
+fn lock_or_warn(file: &HostFile) {
+    if let Err(Failure { text, .. }) = file.lock_or_fail(false) {
+        eprintln!("uml_moo: warning: {text}; the result may be inconsistent");
+    }
+}
+
 impl Source {
     /// Opens an image. Without a format a COW or qcow2 file is recognised; a raw image is not guessed.
     pub fn open(path: &Path, format: Option<Format>, backing: Option<&Path>) -> Result<Source> {
@@ -127,9 +135,7 @@ impl Source {
         }
         // The original merges a file in use without a word. Such a result may be half old and half new.
         for side in [&file, &backing] {
-            if let Err(Failure { text, .. }) = side.lock_or_fail(false) {
-                eprintln!("uml_moo: warning: {text}; the result may be inconsistent");
-            }
+            lock_or_warn(side);
         }
         let paths = (file.path().to_path_buf(), backing.path().to_path_buf());
         Device::open_unchecked(file, backing, header, Access::ReadOnly)
@@ -246,6 +252,7 @@ pub fn convert(
         at += len;
     }
     sink.finish().map_err(fail(&about))?;
+    // The sink stays until the end: closing its backing file ends this process's lock on it.
     output.commit().map_err(fail(&about))
 }
 
@@ -291,8 +298,9 @@ impl Sink {
                 let Some(base) = backing else {
                     return Err(Failure::new("--to cow needs the backing file, -b FILE"));
                 };
-                let header =
-                    crate::mkcow::header_for(base)?.with_alignment(LARGE_ALIGNMENT).map_err(fail(&about))?;
+                let base_file = open_base(base)?;
+                lock_or_warn(&base_file);
+                let header = header_for(&base_file)?.with_alignment(LARGE_ALIGNMENT).map_err(fail(&about))?;
                 if header.size() != size {
                     return Err(Failure::new(format!(
                         "--to cow: the image has {size} bytes, its backing file '{}' {}",
@@ -301,7 +309,6 @@ impl Sink {
                     )));
                 }
                 device::create(&store, &header).map_err(fail(&about))?;
-                let base_file = HostFile::open(base).map_err(fail(format!("'{}'", base.display())))?;
                 let failure = device_failure(path, base);
                 let device = Device::open_unchecked(store, base_file, header, Access::ReadWrite);
                 Ok(Sink::Cow(Box::new(device.map_err(failure)?)))
@@ -339,14 +346,14 @@ impl Sink {
         }
     }
 
-    fn finish(self) -> io::Result<()> {
+    fn finish(&mut self) -> io::Result<()> {
         match self {
             Sink::Raw(..) => Ok(()),
             Sink::Qcow2(image) => {
                 image.flush()?;
                 image.sync()
             }
-            Sink::Cow(mut device) => {
+            Sink::Cow(device) => {
                 // The file keeps the length a COW file has, also where its last sector is incomplete.
                 device.flush().map_err(|e| io::Error::other(e.to_string()))?;
                 device.cow().file().set_len(device.header().file_len())

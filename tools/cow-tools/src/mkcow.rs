@@ -84,10 +84,16 @@ fn parse_alignment(text: &str) -> Option<u32> {
     (bytes.is_power_of_two() && (512..=MAX_ALIGNMENT).contains(&bytes)).then_some(bytes)
 }
 
-/// The header of a new COW file over a backing file.
-pub fn header_for(backing: &Path) -> Result<Header> {
+/// Opens the backing file of a new COW file.
+pub fn open_base(backing: &Path) -> Result<HostFile> {
+    HostFile::open(backing).map_err(fail(format!("backing file '{}'", backing.display())))
+}
+
+/// The header of a new COW file over a backing file. It takes the open file, as closing another descriptor of it would
+/// end a lock ([`HostFile::lock`]).
+pub fn header_for(file: &HostFile) -> Result<Header> {
+    let backing = file.path();
     let about = || format!("backing file '{}'", backing.display());
-    let file = HostFile::open(backing).map_err(fail(about()))?;
     let size = file.len().map_err(fail(about()))?;
     let mtime = file.mtime().map_err(fail(about()))?;
     let name = absolute(backing).map_err(fail(about()))?;
@@ -103,7 +109,8 @@ pub fn default_alignment(size: u64) -> u32 {
 /// Makes the COW file. With `force` an existing one is replaced, unless somebody uses it.
 fn make(cow: &Path, backing: &Path, force: bool, alignment: Option<u32>) -> Result<()> {
     let about = || format!("open COW file: '{}'", cow.display());
-    let header = header_for(backing)?;
+    let base = open_base(backing)?;
+    let header = header_for(&base)?;
     let alignment = alignment.unwrap_or_else(|| default_alignment(header.size()));
     let header = header.with_alignment(alignment).map_err(fail("--align"))?;
     let output = Output::create(cow, force).map_err(fail(about()))?;
@@ -117,7 +124,6 @@ fn make(cow: &Path, backing: &Path, force: bool, alignment: Option<u32>) -> Resu
         Err(e) => return Err(fail(about())(e)),
     };
     if let Some(old) = &old {
-        let base = HostFile::open(backing).map_err(fail(format!("backing file '{}'", backing.display())))?;
         if base.identity().map_err(fail(about()))? == old.identity().map_err(fail(about()))? {
             return Err(Failure::new(format!("'{}' is the backing file itself", cow.display())));
         }

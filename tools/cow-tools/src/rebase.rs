@@ -36,11 +36,13 @@ pub fn rebase(cow: &Path, given: Option<&Path>, to: &Path) -> Result<()> {
     if let Err(mismatch @ Mismatch::Size { .. }) = verdict {
         return Err(Failure::new(format!("{mismatch} \"{}\"", to.display())));
     }
-    match open_backing(&header, given, false) {
+    // Both stay open until the end: if they are one file, closing one ends the lock on it.
+    let old = open_backing(&header, given, false);
+    match &old {
         Ok(old) => {
             if old.identity().ok() != new.identity().ok() {
                 old.lock_or_fail(false)?;
-                compare(&header, &bitmap, &old, &new)?;
+                compare(&header, &bitmap, old, &new)?;
             }
         }
         Err(_) if verdict.is_ok() => {}

@@ -10,11 +10,11 @@
 //! whatever else the machine does meets both; the ratio is the median of the rounds' ratios. Behind each speed
 //! stands the processor time the switch took for a frame.
 //!
-//! The client comes in two kinds. One connects its data socket to the switch's, so that it can sleep until there is
-//! room: the benchmark fails when ours carries less than three times what the original does for it. The other sends by
-//! name and yields when there is no room. Of frames for that one the host lets only some ten wait
-//! (net.unix.max_dgram_qlen), so that what is measured is mostly how long the host takes to wake a process; the
-//! original loses half of its frames then. Its figures are printed.
+//! The client comes in two kinds, and the benchmark fails when ours carries less than three times what the original
+//! does for one of them. One connects its data socket to the switch's, so that it can sleep until there is room. The
+//! other sends by name, as user-mode machines do, and yields when there is no room. Of frames for that one the host
+//! lets only some ten wait (net.unix.max_dgram_qlen), so that much depends on where the host runs the three processes;
+//! the original loses half of its frames then.
 
 #![forbid(unsafe_code)]
 
@@ -285,8 +285,9 @@ fn main() {
     for &connected in &kinds {
         for &size in &sizes {
             let ratio = compare(&options, size, connected);
-            if let Some(ratio) = ratio.filter(|&ratio| connected && ratio < LEAST) {
-                slow.push(format!("{size} bytes: {ratio:.2}"));
+            if let Some(ratio) = ratio.filter(|&ratio| ratio < LEAST) {
+                let kind = if connected { "connected" } else { "by name" };
+                slow.push(format!("{size} bytes, {kind}: {ratio:.2}"));
             }
         }
     }

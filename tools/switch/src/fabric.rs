@@ -24,7 +24,7 @@ use switchproto::table::{Learned, MacTable};
 
 use crate::capture::Capture;
 use crate::log::Log;
-use crate::port::{Link, Own, PAUSE_MAX, PAUSE_NOT, Port, Wait};
+use crate::port::{AHEAD, Link, Own, PAUSE_MAX, PAUSE_NOT, Port, Wait};
 use crate::sockets;
 
 /// Longest frame carried: jumbo frames with a VLAN tag. Longer ones are dropped.
@@ -262,8 +262,7 @@ impl Fabric {
         self.held_for = None;
         let got = self.carry(batch, Some(number), strict, now, log);
         if let Some(other) = self.held_for
-            && let Some(serial) =
-                self.port(other).filter(|port| now >= port.slow_until).map(|port| port.serial)
+            && let Some(serial) = self.port(other).filter(|port| port.is_full(now)).map(|port| port.serial)
             && let Some(Some(port)) = self.ports.get_mut(number as usize)
         {
             port.waits = Some(Wait { number: other, serial, since: now });
@@ -276,7 +275,9 @@ impl Fabric {
     pub fn is_paused(&mut self, number: u32, now: Duration) -> bool {
         let Some(wait) = self.port(number).and_then(|port| port.waits) else { return false };
         let other = self.ports.get_mut(wait.number as usize).and_then(Option::as_mut);
-        if let Some(other) = other.filter(|other| other.serial == wait.serial && other.is_blocked()) {
+        if let Some(other) =
+            other.filter(|other| other.serial == wait.serial && other.backlog.len() >= AHEAD / 2)
+        {
             if now.saturating_sub(wait.since) < PAUSE_MAX && now >= other.slow_until {
                 return true;
             }

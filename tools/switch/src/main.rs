@@ -11,6 +11,7 @@ mod fabric;
 mod log;
 mod manage;
 mod port;
+mod seat;
 mod server;
 mod sockets;
 

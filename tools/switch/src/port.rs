@@ -20,8 +20,9 @@ pub const RETRY_MAX: Duration = Duration::from_millis(10);
 /// Tries before the time between them grows: who is awake makes room within that.
 pub const RETRY_SOON: u32 = 8;
 
-/// From this time between two tries on, the kernel is asked to tell when there is room.
-pub const ASK_AFTER: Duration = Duration::from_micros(40);
+/// Frames held back for one client from which on whoever sends it more is not listened to. Until then they are read
+/// in advance: while one client has the processor and sends, another that shares it cannot read, and the other way round.
+pub const AHEAD: usize = 256;
 
 /// A client that takes nothing for so long loses its backlog.
 pub const STUCK: Duration = Duration::from_secs(1);
@@ -150,6 +151,18 @@ impl Port {
             refused: None,
             counters: Counters::default(),
         }
+    }
+
+    /// The client has taken frames, or has to take the first: begin with the shortest time between tries. Where the
+    /// kernel tells of room, trying is for the case that it does not.
+    pub fn moved(&mut self) {
+        self.tries = 0;
+        self.retry = if self.own.as_ref().is_some_and(|own| own.connected) { RETRY_MAX } else { RETRY_MIN };
+    }
+
+    /// Whether who sends this client more must wait.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.backlog.len() >= AHEAD && now >= self.slow_until
     }
 
     /// Whether frames must queue behind others.

@@ -20,18 +20,21 @@ use switchproto::{Progress, Request, SockAddr, Version};
 use crate::fabric::{FRAME_MAX, Fabric};
 use crate::log::Log;
 use crate::manage::Session;
-use crate::port::ASK_AFTER;
+use crate::seat::Seat;
 
 /// Rounds on the fast way between two looks at everything else.
 const ROUNDS: u32 = 16;
 
-/// When yielding the processor takes longer than this, which no client needs for a batch of frames, others are
-/// waiting for it: looking for frames would only
-/// use up our share, and a sleeper is woken sooner than a yielder gets its next turn.
-const CROWDED: Duration = Duration::from_micros(700);
+/// When yielding the processor takes longer than this, which no client needs for the frames that fit into its queue,
+/// others are waiting for it: looking for frames would only use up our share, and a sleeper is woken sooner than a
+/// yielder gets its next turn.
+const CROWDED: Duration = Duration::from_millis(3);
 
 /// How long to sleep between frames, instead of looking for them, once that was seen.
 const CROWDED_FOR: Duration = Duration::from_millis(20);
+
+/// No sleep is short enough to try again after less than this.
+const SOON: Duration = Duration::from_micros(40);
 
 /// A control connection has so long to make its request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -161,14 +164,15 @@ impl Server {
         let mut events: Vec<Event> = Vec::with_capacity(64);
         // Ports with something to read. They are watched edge-triggered, so this must not be forgotten.
         let mut ready: Vec<u32> = Vec::new();
+        let mut seat = Seat::default();
         let mut swept = self.now();
         let mut last_frame: Option<Duration> = None;
         loop {
             let now = self.now();
+            seat.look(now);
             let waiting = ready.iter().any(|&port| !self.fabric.is_paused(port, now));
             let next = self.fabric.next_timer().unwrap_or(Duration::MAX);
-            // No sleep is short enough to try again in a few microseconds.
-            let soon = next.saturating_sub(now) <= ASK_AFTER.min(self.busy_poll) && now >= self.sleep_until;
+            let soon = next.saturating_sub(now) <= SOON.min(self.busy_poll) && now >= self.sleep_until;
             let busy = soon || self.is_busy(last_frame, now);
             let sleep =
                 if busy || waiting { Duration::ZERO } else { next.min(swept + SWEEP).saturating_sub(now) };

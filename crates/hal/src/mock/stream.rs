@@ -170,6 +170,9 @@ impl Stream for MockStream {
     fn is_regular(&self) -> bool {
         false
     }
+    fn access(&self) -> u32 {
+        2
+    }
     fn stat(&self) -> Result<HostStat> {
         let kind = if self.is_terminal() { 0o020_620 } else { 0o010_600 };
         Ok(HostStat { mode: kind, nlink: 1, blksize: 4096, ..HostStat::default() })

@@ -153,7 +153,7 @@ fn pty_carries_bytes_untouched() {
 
 /// A terminal as a machine inherits it: the slave of a pty in the usual mode.
 fn terminal() -> (OwnedFd, OwnedFd) {
-    let master = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    let master = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY).unwrap();
     pty::unlockpt(&master).unwrap();
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let slave = fs::open(pty::ptsname(&master, Vec::new()).unwrap(), flags, Mode::empty()).unwrap();

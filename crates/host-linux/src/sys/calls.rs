@@ -114,6 +114,7 @@ pub(crate) const CALLS: &[(c_long, Allow)] = &[
     // Stubs. Where the host has Landlock's scopes no other process can be reached.
     row(SYS_waitid, Always),
     row(SYS_kill, Arg(1, !0, &[SIGKILL as u32])),
+    row(SYS_prlimit64, Arg(1, !0, &[RLIMIT_DATA])),
     row(SYS_tgkill, Arg(2, !0, &[0, SIGURG as u32])),
     // Host files, read.
     row(SYS_fstat, Always),

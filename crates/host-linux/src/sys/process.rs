@@ -168,6 +168,24 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
+/// The hard limit of private writable memory.
+pub(crate) fn hard_data_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the call takes the structure for its own duration.
+    unsafe { libc::getrlimit(libc::RLIMIT_DATA, &mut limit) };
+    limit.rlim_max
+}
+
+/// Sets another process's soft limit of private writable memory; the hard one stays what it is.
+pub(crate) fn limit_data(pid: i32, bytes: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: bytes.min(hard), rlim_max: hard };
+    // SAFETY: the structure outlives the call, which reads it alone.
+    if unsafe { libc::prlimit(pid, libc::RLIMIT_DATA, &limit, std::ptr::null_mut()) } != 0 {
+        return Err(last_errno());
+    }
+    Ok(())
+}
+
 /// The processors that this process may use (sched_getaffinity(2)).
 pub(crate) fn allowed_cpus() -> Vec<usize> {
     let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();

@@ -20,6 +20,15 @@ impl SignalSet {
         }
     }
 
+    /// These signals too.
+    pub(crate) fn with(mut self, signals: &[i32]) -> SignalSet {
+        for &s in signals {
+            // SAFETY: the set is initialised; bad numbers are refused.
+            unsafe { libc::sigaddset(&mut self.0, s) };
+        }
+        self
+    }
+
     /// All signals but one.
     pub(crate) fn full_but(signo: i32) -> SignalSet {
         let mut set = MaybeUninit::uninit();
@@ -65,6 +74,12 @@ pub(crate) fn is_ignored(signo: i32) -> bool {
         libc::sigaction(signo, ptr::null(), action.as_mut_ptr()) == 0
             && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
+}
+
+/// Gives a signal its default action.
+pub(crate) fn set_default(signo: i32) {
+    // SAFETY: plain numbers; no handler of ours is taken away but by who asks.
+    unsafe { libc::signal(signo, libc::SIG_DFL) };
 }
 
 /// Ends the process at once, without running exit handlers of any library.

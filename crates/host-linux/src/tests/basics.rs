@@ -123,6 +123,18 @@ fn memory_is_copied_mapped_and_unmapped() {
     assert_eq!(mem.seek(0, 1 << 41, true), Some(at));
     mem.discard(at, 4096);
     assert_eq!((mem.allocated(), mem.seek(0, 1 << 41, true)), (0, None));
+    // Much at once, as far as there is something.
+    let (far, much) = (TEXT + (16 << 20), 1 << 20);
+    s.apply(&[anon(far, much as u64, RW)]).unwrap();
+    let bytes: Vec<u8> = (0..much as u32).map(|i| (i % 249) as u8).collect();
+    assert_eq!(s.write(far, &bytes), much);
+    assert_eq!(s.read_to_shared(far + 5, at + 3, much), much - 5);
+    let mut copy = vec![0; much - 5];
+    mem.read(at + 3, &mut copy);
+    assert!(copy == bytes[5..]);
+    assert_eq!(s.read_to_shared(far + much as u64, at, much), 0);
+    mem.discard(at, 2 << 20);
+    s.apply(&[MapOp::Unmap { addr: far, len: much as u64 }]).unwrap();
     // Moving, residency.
     s.apply(&[MapOp::Remap { old: DATA, old_len: 8192, new: DATA + LEN, new_len: 16384, keep: false }])
         .expect_err("two protections");

@@ -100,3 +100,24 @@ fn a_change_that_fails_ends_the_space() {
     s.apply_lazy(&[MapOp::Protect { addr: DATA + 8 * LEN, len: 4096, prot: RW }]).unwrap();
     assert!(matches!(c.run(), Event::Died { .. }));
 }
+
+#[test]
+fn the_host_maps_no_more_than_is_allowed() {
+    let host = host();
+    let mut c = program(&host, &walker());
+    let s = c.space();
+    let far = |i: u64| DATA + (4 + 16 * i) * (4 << 20);
+    s.allow_data(1 << 20);
+    assert_eq!(s.apply(&[anon(far(0), 4 << 20, RW)]), Err(errno::ENOMEM));
+    s.allow_data(8 << 20);
+    s.apply(&[anon(far(0), 4 << 20, RW)]).unwrap();
+    assert_eq!(s.apply(&[anon(far(1), 4 << 20, RW)]), Err(errno::ENOMEM));
+    // Memory that cannot be written does not count, and a copy of the space is allowed the same.
+    s.apply(&[anon(far(1), 4 << 20, hal::Prot { write: false, ..RW })]).unwrap();
+    let child = c.fork(&start()).unwrap().space();
+    let protect =
+        |space: &dyn hal::Space| space.apply(&[MapOp::Protect { addr: far(1), len: 4 << 20, prot: RW }]);
+    assert_eq!((protect(&*child), protect(&*s)), (Err(errno::ENOMEM), Err(errno::ENOMEM)));
+    child.allow_data(16 << 20);
+    assert_eq!((protect(&*child), protect(&*s)), (Ok(()), Err(errno::ENOMEM)));
+}

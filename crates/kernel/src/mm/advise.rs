@@ -170,6 +170,9 @@ impl Mm {
         };
         for (a, b) in parts {
             self.map_caches(a, b, write)?;
+            if write {
+                self.grant_all(a, b)?;
+            }
             let op = MapOp::Advise { addr: a, len: b - a, advice: advice.cast_unsigned() };
             self.space.apply(&[op])?;
         }

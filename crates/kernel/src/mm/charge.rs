@@ -7,10 +7,19 @@
 //!    `vm.overcommit_memory` 0 (1 and 2: [`Policy`]); MAP_NORESERVE mappings are not counted.
 //! 3. Private memory belongs to the host and is not seen page by page: [`super::oom`] samples it, and kills the largest
 //!    guest process when the sum is above the limit.
+//!
+//! A sample may come late, as late as the host likes; what the guest can take meanwhile must not depend on that. So
+//! there is a bound on what it can take *without asking*: memory is *exposed*, mapped with the right to write, only
+//! while all that is exposed fits the machine, and while what was exposed since the last sample fits what that left free.
+//! What is mapped beyond is *withheld* ([`super::withheld`]): the host lets it be read, and a first store asks. Then a
+//! little more is exposed, after a sample of the asker's own if need be.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    OnceLock, Weak,
+    atomic::{AtomicU64, Ordering},
+};
 
-use crate::error::Result;
+use crate::{error::Result, machine::Machine};
 
 /// What root may set in /proc/sys/vm, with Linux's defaults.
 pub struct Policy {
@@ -42,6 +51,13 @@ pub struct Charge {
     resident: AtomicU64,
     committed: AtomicU64,
     oom_kills: AtomicU64,
+    /// Private bytes that guests may write without asking, as the host was told.
+    exposed: AtomicU64,
+    /// Those of them that were exposed since the last sample.
+    since: AtomicU64,
+    /// Who samples.
+    machine: OnceLock<Weak<Machine>>,
+    looking: super::oom::Looking,
 }
 
 impl Charge {
@@ -55,7 +71,77 @@ impl Charge {
             resident: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             oom_kills: AtomicU64::new(0),
+            exposed: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            machine: OnceLock::new(),
+            looking: Default::default(),
         }
+    }
+
+    /// From now on the machine samples.
+    pub(super) fn set_machine(&self, machine: Weak<Machine>) {
+        let _ = self.machine.set(machine);
+    }
+    pub(super) fn machine(&self) -> Option<std::sync::Arc<Machine>> {
+        self.machine.get()?.upgrade()
+    }
+
+    /// Begins a sample of somebody who waits; false if another has one going.
+    pub(super) fn begin_look(&self) -> bool {
+        self.looking.begin()
+    }
+    pub(super) fn end_look(&self) {
+        self.looking.end();
+    }
+
+    /// Whether `bytes` fit what the last sample left free.
+    fn has_credit(&self, bytes: u64) -> bool {
+        let since = self.since.load(Ordering::Relaxed).saturating_add(bytes);
+        since.saturating_add(self.cache_bytes()).saturating_add(self.resident_bytes()) <= self.limit
+    }
+
+    /// Whether `bytes` of a new mapping may be written without asking. If so they are counted from now on.
+    pub(super) fn expose(&self, bytes: u64) -> bool {
+        let all = self.exposed.load(Ordering::Relaxed).saturating_add(self.cache_bytes());
+        let fits = all.saturating_add(bytes) <= self.limit && self.has_credit(bytes);
+        if fits {
+            self.force(bytes);
+        }
+        fits
+    }
+    /// The same for a store that asks; what is withheld elsewhere does not count then.
+    pub(super) fn grant(&self, bytes: u64) -> bool {
+        let fits = !self.is_overexposed(bytes) && self.has_credit(bytes);
+        if fits {
+            self.force(bytes);
+        }
+        fits
+    }
+    /// Counts `bytes` that must be exposed.
+    pub(super) fn force(&self, bytes: u64) {
+        self.since.fetch_add(bytes, Ordering::Relaxed);
+    }
+    /// Whether so much would be exposed with `bytes` more that some must be withheld again.
+    pub(super) fn is_overexposed(&self, bytes: u64) -> bool {
+        self.exposed.load(Ordering::Relaxed).saturating_add(bytes) > self.limit.saturating_mul(2)
+    }
+    /// The host was told that an address space may expose more, or less.
+    pub(super) fn allowed_changed(&self, before: u64, now: u64) {
+        if now >= before {
+            self.exposed.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.exposed.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+    /// An address space exposes less than before.
+    pub(super) fn give_back(&self, less: u64) {
+        let _ = self
+            .since
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |s| (s > 0).then(|| s.saturating_sub(less)));
+    }
+    /// Exposed since the last sample. To be asked before one.
+    pub(super) fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
     }
 
     /// The machine's memory in bytes (MemTotal).
@@ -123,7 +209,10 @@ impl Charge {
     pub(super) fn sub_committed(&self, bytes: u64) {
         self.committed.fetch_sub(bytes, Ordering::Relaxed);
     }
-    pub(super) fn set_resident(&self, bytes: u64) {
+    /// The result of a sample, and what [`Charge::since`] said before it.
+    pub(super) fn set_resident(&self, bytes: u64, since: u64) {
         self.resident.store(bytes, Ordering::Relaxed);
+        let _ =
+            self.since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |s| Some(s.saturating_sub(since)));
     }
 }

@@ -7,7 +7,12 @@ use abi::{
 };
 use hal::{Backing, Exception, MapOp, PAGE_SIZE};
 
-use super::{Inner, Limits, Mm, Vma, VmaFlags};
+use std::sync::atomic::Ordering;
+
+use super::{
+    Inner, Limits, Mm, Vma, VmaFlags,
+    withheld::{Asked, host_prot},
+};
 use crate::{error::Result, task::TaskCx};
 
 /// What an access wanted.
@@ -29,6 +34,18 @@ pub enum Fault {
     NoPage,
 }
 
+/// What is to be done next about a fault.
+enum Next {
+    Done,
+    /// Something was mapped; look again.
+    Again,
+    /// The machine is short of memory.
+    Memory,
+}
+
+/// Most steps of one fault: growth of a stack, the mapping of a page cache, the grant of a piece, and some in case
+/// others change the same.
+const ROUNDS: u32 = 16;
 /// Page-fault number and error bits of x86.
 const PAGE_FAULT: u64 = 14;
 const ERROR_WRITE: u64 = 2;
@@ -49,24 +66,83 @@ impl Mm {
     /// Makes the page of `addr` accessible if its vma allows the access (page cache fills, stack growth). EFAULT if not.
     pub fn fault_in(&self, addr: u64, write: bool) -> Result<()> {
         let access = if write { Access::Write } else { Access::Read };
-        self.fault(addr, access, &Limits::NONE).map_err(|_| EFAULT)
+        self.fault(addr, access, &Limits::NONE, &|| false).map_err(|_| EFAULT)
     }
 
-    /// Resolves a fault.
-    pub fn fault(&self, addr: u64, access: Access, limits: &Limits) -> core::result::Result<(), Fault> {
+    /// Stores bytes from outside the space, as far as they may be written. False if that is not all of them.
+    pub(crate) fn store(&self, addr: u64, bytes: &[u8]) -> bool {
+        let mut done = self.space.write(addr, bytes);
+        while done < bytes.len() && self.fault_in(addr + done as u64, true).is_ok() {
+            match self.space.write(addr + done as u64, &bytes[done..]) {
+                0 => break,
+                n => done += n,
+            }
+        }
+        done == bytes.len()
+    }
+
+    /// Resolves a fault. If memory is short it waits until there is some, or until `give_up` says that nobody wants it any
+    /// more.
+    pub fn fault(
+        &self,
+        addr: u64,
+        access: Access,
+        limits: &Limits,
+        give_up: &dyn Fn() -> bool,
+    ) -> core::result::Result<(), Fault> {
+        let mut looked = false;
+        for _ in 0..ROUNDS {
+            match self.resolve(addr, access, limits, looked)? {
+                Next::Done => return Ok(()),
+                Next::Again => {}
+                Next::Memory => {
+                    looked = self.await_memory(give_up);
+                    if self.is_doomed() || give_up() {
+                        return Ok(());
+                    }
+                    if !looked {
+                        // Others do not end, however long they are waited for.
+                        self.doom();
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of [`Mm::fault`]. `looked`: the machine was looked at and has memory.
+    fn resolve(
+        &self,
+        addr: u64,
+        access: Access,
+        limits: &Limits,
+        looked: bool,
+    ) -> core::result::Result<Next, Fault> {
         let page = addr & !(PAGE_SIZE - 1);
         let mut i = self.lock();
         let v = match i.vmas.find(page) {
             Some(v) => v,
             None => {
                 self.grow(&mut i, page, limits).ok_or(Fault::NotMapped)?;
-                return Ok(());
+                return Ok(Next::Again);
             }
         };
         if !allows(v, access) {
             return Err(Fault::Forbidden);
         }
-        let Some(cache) = v.cache().cloned() else { return Ok(()) };
+        let mapped = v.cache().is_none() || i.mapped.touches(page, page + PAGE_SIZE);
+        if access == Access::Write && mapped && i.withheld.touches(page, page + PAGE_SIZE) {
+            let v = v.clone();
+            let asked = self.grant(&mut i, &v, page, looked).map_err(|_| Fault::NoPage)?;
+            drop(i);
+            drop(v);
+            return Ok(match asked {
+                Asked::Granted => Next::Done,
+                Asked::Short => Next::Memory,
+            });
+        }
+        let Some(cache) = v.cache().cloned() else { return Ok(Next::Done) };
         let pos = v.pos(page);
         if cache.has_filler() {
             drop(i);
@@ -77,18 +153,24 @@ impl Mm {
         let Some(v) =
             i.vmas.find(page).filter(|v| v.cache().is_some_and(|c| std::sync::Arc::ptr_eq(c, &cache)))
         else {
-            return Ok(());
+            return Ok(Next::Done);
         };
         let v = v.clone();
-        let Some((low, high)) = i.mapped.gap_around(page, v.start, v.end) else { return Ok(()) };
+        let Some((low, high)) = i.mapped.gap_around(page, v.start, v.end) else { return Ok(Next::Done) };
         let pos = v.pos(page);
         let window = cache.window(pos, v.pos(low), v.pos(high)).map_err(|_| Fault::NoPage)?;
         let w = window.ok_or(Fault::NoPage)?;
         let start = v.start + (w.pos - v.offset);
+        let prot = host_prot(&i, &v, start, start + w.len);
+        let whole = prot == v.prot;
+        if !whole {
+            i.withheld.add(start, start + w.len);
+            self.recount(&mut i);
+        }
         let op = MapOp::Map {
             addr: start,
             len: w.len,
-            prot: v.prot,
+            prot,
             backing: Backing::Shared { offset: w.offset, private: !v.is_shared() },
             huge: false,
         };
@@ -96,7 +178,7 @@ impl Mm {
         i.mapped.add(start, start + w.len);
         drop(i);
         drop(v);
-        Ok(())
+        Ok(if whole { Next::Done } else { Next::Again })
     }
 
     /// Extends a growing mapping down to `page`.
@@ -119,6 +201,7 @@ impl Mm {
         grown.end = start;
         grown.start = page;
         let mut ops = Vec::new();
+        self.expose(i, &grown, page, start);
         self.backing_ops(i, &grown, page, start, &mut ops).ok()?;
         self.apply(&ops, false).ok()?;
         // A growing mapping does not join by itself.
@@ -145,7 +228,8 @@ pub fn handle_fault(cx: &mut TaskCx, e: &Exception) -> core::result::Result<(), 
         Access::Read
     };
     let limits = Limits::of(&cx.task);
-    let (signal, code) = match cx.mm.fault(e.addr, access, &limits) {
+    let dying = || cx.task.dying.load(Ordering::Relaxed);
+    let (signal, code) = match cx.mm.fault(e.addr, access, &limits, &dying) {
         Ok(()) => return Ok(()),
         Err(Fault::NotMapped) => (Signal::SIGSEGV, SEGV_MAPERR),
         Err(Fault::Forbidden) => (Signal::SIGSEGV, SEGV_ACCERR),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hal::{Backing, Context, MapOp, Regs};
 
-use super::{Inner, Mm, VmaFlags};
+use super::{Inner, Mm, VmaFlags, withheld::host_prot};
 use crate::error::Result;
 
 impl Mm {
@@ -17,14 +17,22 @@ impl Mm {
         let inner = Inner {
             vmas: i.vmas.clone(),
             mapped: i.mapped.clone(),
+            withheld: i.withheld.clone(),
+            exposed: i.exposed,
+            allowed: i.allowed,
             layout: i.layout,
             // mlock(2): locks are not inherited.
             default_flags: VmaFlags::empty(),
             committed: i.committed,
             peak: i.vmas.totals().all,
         };
+        let exposed = i.exposed;
+        let fits = self.charge.expose(exposed);
         let child = Mm::with(child_ctx.space(), self.charge.clone(), inner, image);
-        let done = child.settle();
+        let done = child.settle().and_then(|()| if fits { Ok(()) } else { child.withhold_all() });
+        if !fits {
+            child.allow_less();
+        }
         // Only now: a truncation that did not see the child as a mapper yet waits for this lock.
         drop(i);
         done?;
@@ -46,12 +54,16 @@ impl Mm {
         }
         if special {
             let all: Vec<_> = i.vmas.iter().map(|v| (v.start, v.end, v.flags, v.prot)).collect();
-            for (start, end, flags, prot) in all {
+            for (start, end, flags, wanted) in all {
                 if flags.contains(VmaFlags::DONTFORK) {
                     gone.append(&mut i.vmas.carve(start, end));
                     ops.push(MapOp::Unmap { addr: start, len: end - start });
                 } else if flags.contains(VmaFlags::WIPEONFORK) {
                     let huge = flags.contains(VmaFlags::HUGE);
+                    let prot = i.vmas.find(start).map_or(wanted, |v| host_prot(&i, v, start, end));
+                    if prot.write != wanted.write {
+                        i.withheld.add(start, end);
+                    }
                     ops.push(MapOp::Map {
                         addr: start,
                         len: end - start,

@@ -47,6 +47,7 @@ impl Mm {
                 result = Err(ENOMEM);
                 break;
             }
+            self.expose_program(&mut i, &v);
             result = self.backing_ops(&mut i, &v, v.start, v.end, &mut ops);
             i.vmas.insert(v);
             if result.is_err() {

@@ -12,7 +12,7 @@ use hal::{Backing, MapOp, PAGE_SIZE, Prot};
 
 use super::{
     Inner, LAZY_COUNT, LAZY_LEN, Limits, MapSource, MapUser, Mapped, Mm, PageCache, Source, Vma, VmaFlags,
-    is_aligned, page_len,
+    is_aligned, page_len, withheld::host_prot,
 };
 use crate::{
     error::Result,
@@ -305,6 +305,7 @@ impl Mm {
                 ops.push(MapOp::Unmap { addr: start, len: end - start });
             }
         }
+        self.expose(i, &vma, start, end);
         let added = self.backing_ops(i, &vma, start, end, &mut ops);
         let lazy = !sync && vma.object.is_none() && end - start <= LAZY_LEN && i.vmas.count() < LAZY_COUNT;
         let done = added.and_then(|()| self.apply(&ops, lazy));
@@ -312,6 +313,7 @@ impl Mm {
             i.vmas.insert(vma);
         } else {
             i.mapped.remove(start, end);
+            i.withheld.remove(start, end);
             // What was there may be gone or not: make it gone.
             let _ = self.space.apply(&[MapOp::Unmap { addr: start, len: end - start }]);
             old.push(vma);
@@ -329,7 +331,7 @@ impl Mm {
         end: u64,
         ops: &mut Vec<MapOp>,
     ) -> Result<()> {
-        let (prot, private) = (vma.prot, !vma.is_shared());
+        let (prot, private) = (host_prot(i, vma, start, end), !vma.is_shared());
         let huge = vma.flags.contains(VmaFlags::HUGE);
         let map = |addr, len, backing| MapOp::Map { addr, len, prot, backing, huge };
         match vma.object.as_ref().map(|o| &o.source) {
@@ -356,13 +358,18 @@ impl Mm {
         Ok(())
     }
 
-    /// Mappings left the list: their page-cache addresses are not mapped any more. True if there were any (the change
+    /// Mappings left the list: their page-cache addresses are not mapped any more, and nothing is withheld there. True if there were any (the change
     /// must then be waited for, as the pages may be given to others).
     pub(super) fn forget_mapped(&self, i: &mut Inner, old: &[Vma]) -> bool {
         let mut any = false;
-        for v in old.iter().filter(|v| v.cache().is_some()) {
-            i.mapped.remove(v.start, v.end);
-            any = true;
+        for v in old {
+            if v.cache().is_some() {
+                i.mapped.remove(v.start, v.end);
+                any = true;
+            }
+            if i.withheld.bytes() != 0 {
+                i.withheld.remove(v.start, v.end);
+            }
         }
         any
     }
@@ -378,6 +385,9 @@ impl Mm {
                 .collect()
         };
         for (start, end, write) in parts {
+            if write && self.grant_all(start, end).is_err() {
+                return;
+            }
             let advice = if write { abi::mm::MADV_POPULATE_WRITE } else { abi::mm::MADV_POPULATE_READ };
             // What cannot be brought in faults later.
             let op = MapOp::Advise { addr: start, len: end - start, advice: advice.cast_unsigned() };

@@ -28,13 +28,14 @@ mod segments;
 pub mod shared;
 mod unmap;
 mod vma;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::{
     Arc, Weak,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use abi::errno::ENOMEM;
@@ -148,6 +149,11 @@ pub(crate) struct Inner {
     /// Addresses of page-cache mappings that the host has mapped.
     mapped: RangeSet,
     layout: Layout,
+    /// Private writable addresses that the host does not let be written yet.
+    withheld: RangeSet,
+    /// Bytes exposed, and how many may be, as the host and the charge were told.
+    exposed: u64,
+    allowed: u64,
     /// Flags of new mappings (mlockall(2) MCL_FUTURE).
     default_flags: VmaFlags,
     /// Committed bytes told to the charge.
@@ -165,6 +171,8 @@ pub struct Mm {
     image: Mutex<Image>,
     /// Tasks that run in it.
     tasks: AtomicUsize,
+    /// Its guest was ended for want of memory.
+    doomed: AtomicBool,
 }
 
 impl Mm {
@@ -175,6 +183,9 @@ impl Mm {
         let inner = Inner {
             vmas: VmaTree::default(),
             mapped: RangeSet::default(),
+            withheld: RangeSet::default(),
+            exposed: 0,
+            allowed: 0,
             layout,
             default_flags: VmaFlags::empty(),
             committed: 0,
@@ -185,6 +196,7 @@ impl Mm {
 
     fn with(space: Arc<dyn Space>, charge: Arc<Charge>, inner: Inner, image: Image) -> Arc<Mm> {
         charge.add_committed(inner.committed);
+        charge.allowed_changed(0, inner.allowed);
         Arc::new_cyclic(|me| Mm {
             space,
             charge,
@@ -192,6 +204,7 @@ impl Mm {
             inner: Mutex::new(locks::MM, inner),
             image: Mutex::new(locks::LEAF, image),
             tasks: AtomicUsize::new(0),
+            doomed: AtomicBool::new(false),
         })
     }
 
@@ -202,6 +215,15 @@ impl Mm {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
+    }
+
+    /// Ends the guest at once: it takes no more memory from now on, however long its tasks need to learn of it.
+    pub(super) fn doom(&self) {
+        self.doomed.store(true, Ordering::SeqCst);
+        self.space.kill();
+    }
+    pub(super) fn is_doomed(&self) -> bool {
+        self.doomed.load(Ordering::SeqCst)
     }
 
     /// First and last-plus-one address that can be mapped.
@@ -236,6 +258,7 @@ impl Mm {
             let mut i = self.lock();
             self.space.clear()?;
             i.mapped = RangeSet::default();
+            i.withheld = RangeSet::default();
             i.default_flags = VmaFlags::empty();
             i.peak = 0;
             let old = std::mem::take(&mut i.vmas);
@@ -266,6 +289,12 @@ impl Mm {
             std::cmp::Ordering::Equal => {}
         }
         i.committed = t.committed;
+        let exposed = i.exposed_now();
+        if exposed < i.exposed {
+            self.charge.give_back(i.exposed - exposed);
+        }
+        i.exposed = exposed;
+        self.allow(i, exposed);
     }
 }
 
@@ -273,7 +302,10 @@ impl Drop for Mm {
     fn drop(&mut self) {
         // Somebody may hold the space a little longer; nobody may run in it while its pages are given away.
         self.space.kill();
-        self.charge.sub_committed(self.inner.get_mut().committed);
+        let i = self.inner.get_mut();
+        self.charge.sub_committed(i.committed);
+        self.charge.give_back(i.exposed);
+        self.charge.allowed_changed(i.allowed, 0);
     }
 }
 

@@ -3,7 +3,7 @@
 use abi::errno::{EACCES, EINVAL, ENOMEM};
 use hal::{MapOp, Prot};
 
-use super::{Inner, LAZY_COUNT, Mm, Vma, VmaFlags, is_aligned, page_len};
+use super::{Inner, LAZY_COUNT, Mm, Vma, VmaFlags, is_aligned, page_len, withheld::push_protect};
 use crate::error::Result;
 
 impl Mm {
@@ -32,6 +32,7 @@ impl Mm {
         let (to, result) = self.changeable(&i, start, end, prot);
         let mut ops = Vec::new();
         if start < to {
+            self.expose_changed(&mut i, start, to, prot);
             protect_ops(&i, start, to, prot, &mut ops);
             i.vmas.update(start, to, |v| {
                 v.prot = prot;
@@ -73,24 +74,15 @@ fn allows(v: &Vma, p: Prot) -> bool {
 
 /// Host changes for a new protection: of page caches only what is mapped.
 fn protect_ops(i: &Inner, start: u64, end: u64, prot: Prot, ops: &mut Vec<MapOp>) {
-    let mut push = |a: u64, b: u64| {
-        if let Some(MapOp::Protect { addr, len, .. }) = ops.last_mut()
-            && *addr + *len == a
-        {
-            *len += b - a;
-        } else {
-            ops.push(MapOp::Protect { addr: a, len: b - a, prot });
-        }
-    };
     for v in i.vmas.overlapping(start, end) {
         let (a, b) = (v.start.max(start), v.end.min(end));
         if v.prot == prot {
             continue;
         }
         if v.cache().is_some() {
-            i.mapped.within(a, b).into_iter().for_each(|(a, b)| push(a, b));
+            i.mapped.within(a, b).into_iter().for_each(|(a, b)| push_protect(i, v, a, b, prot, ops));
         } else {
-            push(a, b);
+            push_protect(i, v, a, b, prot, ops);
         }
     }
 }

@@ -53,6 +53,9 @@ impl Mm {
     pub(crate) fn is_plain(&self, addr: u64, len: usize) -> bool {
         let Some(i) = self.inner.try_lock() else { return false };
         let Some(end) = addr.checked_add(len as u64) else { return false };
+        if i.withheld.touches(addr, end) {
+            return false;
+        }
         let mut at = addr;
         // More than one where a program's data end and what begins as zero follows.
         while at < end {

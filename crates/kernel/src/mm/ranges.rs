@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub(super) struct RangeSet {
     ranges: BTreeMap<u64, u64>,
+    bytes: u64,
 }
 
 impl RangeSet {
@@ -15,16 +16,34 @@ impl RangeSet {
             && e >= start
         {
             self.ranges.remove(&s);
+            self.bytes -= e - s;
             start = start.min(s);
             end = end.max(e);
         }
         self.ranges.insert(start, end);
+        self.bytes += end - start;
+    }
+
+    /// Bytes in all ranges.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The range that holds `addr`.
+    pub(super) fn range_of(&self, addr: u64) -> Option<(u64, u64)> {
+        self.ranges.range(..=addr).next_back().map(|(s, e)| (*s, *e)).filter(|r| addr < r.1)
+    }
+
+    /// Whether any of `[start, end)` is in the set.
+    pub(super) fn touches(&self, start: u64, end: u64) -> bool {
+        self.ranges.range(..end).next_back().is_some_and(|(_, e)| *e > start)
     }
 
     /// Removes `[start, end)` and returns what of it was there.
     pub(super) fn remove(&mut self, start: u64, end: u64) -> Vec<(u64, u64)> {
         let gone = self.within(start, end);
         for &(s, e) in &gone {
+            self.bytes -= e - s;
             // The range that holds this piece.
             if let Some((&rs, &re)) = self.ranges.range(..=s).next_back() {
                 self.ranges.remove(&rs);
@@ -79,7 +98,10 @@ mod tests {
                 for i in start..end {
                     model[i as usize] = add;
                 }
+                prop_assert_eq!(set.bytes(), model.iter().filter(|m| **m).count() as u64);
                 for i in 0..90u64 {
+                    prop_assert_eq!(set.touches(i, i + 3), model[i as usize..i as usize + 3].contains(&true));
+                    prop_assert_eq!(set.range_of(i).is_some(), model[i as usize]);
                     let here = set.within(i, i + 1).len() == 1;
                     prop_assert_eq!(here, model[i as usize]);
                     let gap = set.gap_around(i, 0, 90);

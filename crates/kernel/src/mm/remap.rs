@@ -7,7 +7,7 @@ use abi::{
 };
 use hal::{Backing, MapOp, PAGE_SIZE};
 
-use super::{Inner, Limits, Mm, Source, Vma, VmaFlags, is_aligned, page_len};
+use super::{Inner, Limits, Mm, Source, Vma, VmaFlags, is_aligned, page_len, withheld::push_protect};
 use crate::error::Result;
 
 /// Arguments of mremap(2).
@@ -172,6 +172,9 @@ impl Mm {
         keep_old: bool,
         gone: &mut Vec<Vma>,
     ) -> Result<()> {
+        if keep_old && v.is_private() {
+            self.allow(i, i.exposed_now() + kept);
+        }
         let mut moved = v.clone();
         moved.start = new;
         moved.end = new + new_len;
@@ -189,18 +192,32 @@ impl Mm {
         };
         let mut ops = Vec::new();
         if whole_pages {
-            let op = MapOp::Remap { old, old_len: kept, new, new_len: kept, keep: keep_old };
-            if self.space.apply(&[op]).is_err() {
-                self.copy_pages(v, old, kept, new, keep_old)?;
+            // Where some is withheld the host has several mappings, and moves one at a time.
+            for (a, b) in Mm::move_withheld(i, old, kept, new, keep_old) {
+                let (len, to) = (b - a, new + (a - old));
+                let op = MapOp::Remap { old: a, old_len: len, new: to, new_len: len, keep: keep_old };
+                if self.space.apply(&[op]).is_err() {
+                    self.allow(i, i.exposed_now() + len);
+                    self.copy_pages(v, a, len, to, keep_old)?;
+                    push_protect(i, &moved, to, to + len, moved.prot, &mut ops);
+                }
             }
             if new_len > kept {
+                self.expose(i, &moved, new + kept, new + new_len);
                 self.backing_ops(i, &moved, new + kept, new + new_len, &mut ops)?;
             }
-        } else if v.is_shared() {
+        } else if !v.is_shared() {
+            Mm::move_withheld(i, old, kept, new, keep_old);
+            self.expose(i, &moved, new + kept, new + new_len);
+        } else {
             self.backing_ops(i, &moved, new, new + new_len, &mut ops)?;
             if !keep_old && kept > 0 {
                 ops.push(MapOp::Unmap { addr: old, len: kept });
             }
+        }
+        if keep_old && v.is_private() && kept > 0 && !self.charge.expose(kept) {
+            // There are two of it now.
+            self.withhold(i, v, old, old + kept, &mut ops);
         }
         self.apply(&ops, false)?;
         if keep_old {

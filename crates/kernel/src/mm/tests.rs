@@ -163,7 +163,7 @@ fn truncated_pages_are_a_bus_error_until_they_are_back() {
     for mm in [&w.mm, &child] {
         assert_eq!(load(mm, s), Some(0));
         assert_eq!(load(mm, s + 2 * P), None);
-        assert_eq!(mm.fault(s + 2 * P, Access::Write, &Limits::NONE), Err(Fault::NoPage));
+        assert_eq!(mm.fault(s + 2 * P, Access::Write, &Limits::NONE, &|| false), Err(Fault::NoPage));
     }
     cache.resize(3 * P).unwrap();
     assert_eq!(load(&child, s + 2 * P), Some(0));
@@ -176,10 +176,10 @@ fn faults_are_told_apart() {
     let w = world();
     let a = w.map(0, 1, R, MapFlags::PRIVATE).unwrap();
     let l = &Limits::NONE;
-    assert_eq!(w.mm.fault(a, Access::Read, l), Ok(()));
-    assert_eq!(w.mm.fault(a, Access::Write, l), Err(Fault::Forbidden));
-    assert_eq!(w.mm.fault(a, Access::Exec, l), Err(Fault::Forbidden));
-    assert_eq!(w.mm.fault(a + P, Access::Read, l), Err(Fault::NotMapped));
+    assert_eq!(w.mm.fault(a, Access::Read, l, &|| false), Ok(()));
+    assert_eq!(w.mm.fault(a, Access::Write, l, &|| false), Err(Fault::Forbidden));
+    assert_eq!(w.mm.fault(a, Access::Exec, l, &|| false), Err(Fault::Forbidden));
+    assert_eq!(w.mm.fault(a + P, Access::Read, l, &|| false), Err(Fault::NotMapped));
 }
 
 #[test]
@@ -188,8 +188,8 @@ fn stacks_grow_to_their_limit() {
     let top = 0x10_0000_0000;
     w.map(top - P, 1, RW, MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::GROWSDOWN).unwrap();
     let limits = Limits { stack: 64 * P, ..Limits::NONE };
-    assert_eq!(w.mm.fault(top - 64 * P, Access::Write, &limits), Ok(()));
-    assert_eq!(w.mm.fault(top - 65 * P, Access::Write, &limits), Err(Fault::NotMapped));
+    assert_eq!(w.mm.fault(top - 64 * P, Access::Write, &limits, &|| false), Ok(()));
+    assert_eq!(w.mm.fault(top - 65 * P, Access::Write, &limits, &|| false), Err(Fault::NotMapped));
     assert_eq!(w.mm.totals().all, 64 * P);
     assert!(store(&w.mm, top - 10 * P, b"s"));
 }
@@ -211,9 +211,69 @@ fn heaps_grow_and_shrink() {
     assert_eq!(w.mm.brk(start - 1, &l), start + 100);
 }
 
+/// A machine that has no memory left: everything private is withheld until it is stored to.
+fn short_world() -> World {
+    let w = world();
+    w.machine.memory.force(MEMORY);
+    w
+}
+
 #[test]
 fn remapping_moves_contents() {
+    remapping(&world());
+    remapping(&short_world());
+}
+
+#[test]
+fn what_the_machine_may_not_have_is_asked_for() {
     let w = world();
+    let charge = &w.machine.memory;
+    let half = MEMORY / 2 / P;
+    let first = w.map(0, half, RW, MapFlags::PRIVATE).unwrap();
+    let beyond = w.map(0, 3 * half, RW, MapFlags::PRIVATE | MapFlags::NORESERVE).unwrap();
+    let exposed = || w.mm.lock().exposed;
+    assert_eq!(exposed(), half * P);
+    assert_eq!(w.mm.space.write(first, b"a"), 1);
+    // It reads as zeros, and a store exposes a little, and more when it goes on there.
+    assert_eq!((w.mm.space.write(beyond, b"b"), load(&w.mm, beyond)), (0, Some(0)));
+    assert!(store(&w.mm, beyond, b"b"));
+    let piece = exposed() - half * P;
+    assert!(piece > 0 && piece <= 1 << 20, "{piece}");
+    assert_eq!(w.mm.space.write(beyond + piece - 1, b"c"), 1);
+    assert_eq!(w.mm.space.write(beyond + piece, b"c"), 0);
+    for page in 0..half {
+        assert!(store(&w.mm, beyond + page * P, b"d"));
+    }
+    assert!(exposed() <= MEMORY + (4 << 20));
+    // A change of protection that gives the right to write asks as well; one that takes it gives up the claim.
+    w.mm.mprotect(first, half * P, R, false).unwrap();
+    w.mm.mprotect(beyond, 3 * half * P, R, false).unwrap();
+    assert_eq!(exposed(), 0);
+    w.mm.mprotect(beyond, 3 * half * P, RW, false).unwrap();
+    assert_eq!((exposed(), w.mm.space.write(beyond, b"e")), (0, 0));
+    assert!(store(&w.mm, beyond, b"e"));
+    assert_eq!(load(&w.mm, beyond + P), Some(b'd'));
+    // A child has what its parent has, and asks for all of it.
+    w.mm.munmap(beyond, 3 * half * P).unwrap();
+    // What was allowed once counts until a sample has passed.
+    w.mm.mprotect(first, half * P, RW, false).unwrap();
+    assert_eq!(exposed(), 0);
+    w.mm.mprotect(first, half * P, R, false).unwrap();
+    w.mm.allow_less();
+    w.mm.mprotect(first, half * P, RW, false).unwrap();
+    assert_eq!((exposed(), charge.since()), (half * P, half * P));
+    charge.force(1);
+    let mut ctx = w.ctx;
+    let (child, _ctx) = w.mm.fork(&mut *ctx, &Regs::default()).unwrap();
+    assert_eq!((child.space.write(first, b"f"), w.mm.space.write(first, b"g")), (0, 1));
+    assert_eq!(load(&child, first), Some(b'a'));
+    assert!(store(&child, first, b"f"));
+    drop(child);
+    drop(w.mm);
+    assert_eq!(charge.since(), 0);
+}
+
+fn remapping(w: &World) {
     let request = |old, old_len, new_len, flags| RemapRequest {
         old,
         old_len: old_len * P,
@@ -264,9 +324,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// One byte per page: `Some((value, writable))` where something is mapped.
     #[test]
-    fn a_guest_sees_what_the_model_says(ops in ops()) {
+    fn a_guest_sees_what_the_model_says(ops in ops(), short in any::<bool>()) {
         const BASE: u64 = 0x2000_0000;
-        let mut w = world();
+        let mut w = if short { short_world() } else { world() };
         let mut model: Vec<Option<(u8, bool)>> = vec![None; 48];
         let mut keep = Vec::new();
         for op in ops {
@@ -309,5 +369,7 @@ proptest! {
         w.mm.munmap(BASE, 48 * P).unwrap();
         prop_assert_eq!(w.mm.totals(), Totals::default());
         prop_assert_eq!(w.machine.memory.committed_bytes(), 0);
+        let i = w.mm.lock();
+        prop_assert_eq!((i.exposed, i.withheld.bytes()), (0, 0));
     }
 }

@@ -121,7 +121,11 @@ impl Vma {
     pub fn pos(&self, addr: u64) -> u64 {
         self.offset + (addr - self.start)
     }
-    /// Private and writable: what RLIMIT_DATA and the commit rule count.
+    /// Private and writable: pages of the host's that the guest takes without asking.
+    pub(super) fn is_private(&self) -> bool {
+        self.prot.write && !self.is_shared()
+    }
+    /// The same without stacks: what RLIMIT_DATA and the commit rule count.
     fn is_data(&self) -> bool {
         self.prot.write && !self.is_shared() && !self.flags.contains(VmaFlags::STACK)
     }
@@ -172,8 +176,10 @@ pub struct Totals {
     pub exec: u64,
     /// VmStk.
     pub stack: u64,
-    /// Private memory that may be written.
+    /// Private memory that may be written, as the commit rule counts it.
     pub committed: u64,
+    /// All private memory that may be written.
+    pub private: u64,
 }
 
 impl Totals {
@@ -189,6 +195,7 @@ impl Totals {
         change(&mut self.exec, v.prot.exec && !v.prot.write);
         change(&mut self.stack, v.flags.contains(VmaFlags::STACK));
         change(&mut self.committed, v.flags.contains(VmaFlags::ACCOUNT));
+        change(&mut self.private, v.is_private());
     }
 }
 

@@ -153,7 +153,8 @@ impl TaskCx {
     /// whatever length. EFAULT.
     pub(crate) fn fault_in(&self, addr: u64, write: bool) -> Result<()> {
         let access = if write { Access::Write } else { Access::Read };
-        self.mm.fault(addr, access, &Limits::of(&self.task)).map_err(|_| EFAULT)
+        let dying = || self.task.dying.load(std::sync::atomic::Ordering::Relaxed);
+        self.mm.fault(addr, access, &Limits::of(&self.task), &dying).map_err(|_| EFAULT)
     }
 
     /// Copies guest memory in. EFAULT unless all of it is readable.

@@ -194,7 +194,7 @@ fn replace(
     // Some lines of the cache at random, as processors share them.
     let top = places.stack_top - if fixed { 0 } else { 16 * u64::from(seed[0] & 0x1f) };
     let stack = build(top, &found.args, env, &facts);
-    if cx.mm.space.write(stack.sp, &stack.bytes) < stack.bytes.len() {
+    if !cx.mm.store(stack.sp, &stack.bytes) {
         return Err(abi::errno::EFAULT);
     }
     let comm = comm_of(name);

@@ -223,7 +223,7 @@ pub(super) fn load(
     for (from, to) in zero {
         let len = (to - from) as usize;
         let zeros = [0; PAGE_SIZE as usize];
-        if mm.space.write(from, &zeros[..len]) < len {
+        if !mm.store(from, &zeros[..len]) {
             return Err(EINVAL);
         }
     }

@@ -3,11 +3,16 @@
 
 use std::{
     env,
-    os::unix::{ffi::OsStringExt, process::CommandExt},
-    process::{Command, exit, id},
+    os::unix::ffi::OsStringExt,
+    process::{exit, id},
 };
 
 use cmdline::{Config, Request};
+use host_linux::{
+    confine,
+    parent::{self, Again, Ended, Side},
+    signals::{self, Taken},
+};
 use kernel::machine::{End, RELEASE};
 use umlaut_machine::{
     machine::{Failure, Outcome, open_host, run},
@@ -19,7 +24,7 @@ use umlaut_machine::{
 const PANIC: i32 = 134;
 
 fn main() {
-    let taken = host_linux::signals::block();
+    let taken = signals::block();
     let args: Vec<Vec<u8>> = env::args_os().skip(1).map(OsStringExt::into_vec).collect();
     let config = match cmdline::parse(&args) {
         Ok(Request::Help) => return print!("{}", cmdline::help(RELEASE)),
@@ -33,23 +38,8 @@ fn main() {
             exit(1);
         }
     };
-    match boot(&config, &args, taken) {
-        Ok(o) => match o.end {
-            End::PowerOff | End::Halt => exit(o.exit_code),
-            End::Restart if config.no_reboot => exit(o.exit_code),
-            End::Restart => {
-                let me = env::current_exe().unwrap_or_else(|_| "linux".into());
-                let error = Command::new(me).args(env::args_os().skip(1)).exec();
-                eprintln!("linux: cannot restart: {error}");
-                exit(1);
-            }
-            // Linux panics when init ends; the status tells the same.
-            End::InitExited(status) => {
-                eprintln!("Kernel panic - not syncing: Attempted to kill init! exitcode={status}");
-                exit(PANIC);
-            }
-            End::Panic => exit(PANIC),
-        },
+    match live(&config, &args, taken) {
+        Ok(status) => exit(status),
         Err(f) => {
             eprintln!("linux: {}", f.line);
             exit(f.status);
@@ -57,12 +47,13 @@ fn main() {
     }
 }
 
-fn boot(config: &Config, args: &[Vec<u8>], taken: host_linux::signals::Taken) -> Result<Outcome, Failure> {
+/// Starts machines, each in a process of its own, until one does not ask for the next; the status of the last.
+fn live(config: &Config, args: &[Vec<u8>], taken: Taken) -> Result<i32, Failure> {
     uml::refuse_unbuilt(config, args)?;
     for line in config.problems.iter().chain(&config.without_effect) {
         eprintln!("{line}");
     }
-    let _umid = match &config.umid {
+    let umid = match &config.umid {
         None => None,
         Some(name) => {
             let home = env::var("HOME").ok();
@@ -70,6 +61,49 @@ fn boot(config: &Config, args: &[Vec<u8>], taken: host_linux::signals::Taken) ->
             Some(UmidDir::claim(name, dir.as_deref(), home.as_deref(), id()).map_err(Failure::new)?)
         }
     };
+    loop {
+        let side = parent::start(&taken).map_err(|e| Failure::new(format!("cannot start a process: {e}")))?;
+        match side {
+            // Ends here: what the parent holds is not the machine's to give back.
+            Side::Machine(again) => exit(machine(config, taken, again)),
+            Side::Parent(Ended::Restart) => {}
+            Side::Parent(Ended::Exited(status)) => return Ok(status),
+            Side::Parent(Ended::Killed(signo)) => {
+                drop(umid);
+                parent::die_of(signo);
+            }
+        }
+    }
+}
+
+/// The machine, in the process that is confined for it; its exit status.
+fn machine(config: &Config, taken: Taken, again: Again) -> i32 {
+    match boot(config, taken) {
+        Ok(o) => match o.end {
+            End::PowerOff | End::Halt => o.exit_code,
+            End::Restart => {
+                if !config.no_reboot {
+                    again.ask();
+                }
+                o.exit_code
+            }
+            // Linux panics when init ends; the status tells the same.
+            End::InitExited(status) => {
+                eprintln!("Kernel panic - not syncing: Attempted to kill init! exitcode={status}");
+                PANIC
+            }
+            End::Panic => PANIC,
+        },
+        Err(f) => {
+            eprintln!("linux: {}", f.line);
+            f.status
+        }
+    }
+}
+
+fn boot(config: &Config, taken: Taken) -> Result<Outcome, Failure> {
+    confine::files(&uml::reach(config))
+        .map_err(|e| Failure::new(format!("cannot confine the machine: {e}")))?;
     let host = open_host(config.ncpus)?;
     let setup = uml::setup(&host, config)?;
     run(host, taken, setup)

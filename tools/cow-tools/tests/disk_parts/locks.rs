@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use cow::Access::{ReadOnly, ReadWrite};
 use cow_tools::disk::{Locking, open};
@@ -160,9 +160,11 @@ pub fn one_process_does_not_exclude_itself() {
 pub fn read_only_where_writing_is_not_allowed() {
     let dir = disks("lock-ro");
     std::fs::set_permissions(dir.path("a"), std::fs::Permissions::from_mode(0o444)).expect("mode");
-    // A copy, where any user may run it.
+    // A copy, where any user may run it. Made by another process, as a child that another test starts meanwhile would
+    // keep our descriptor for a moment, and what is open for writing cannot be run.
     let program = dir.path("program");
-    std::fs::copy(std::env::current_exe().expect("this program"), &program).expect("copy");
+    let from = std::env::current_exe().expect("this program");
+    assert!(Command::new("cp").arg(from).arg(&program).status().expect("cp").success());
     let mut child = part(&program, &["try", dir.path("a").to_str().expect("text")]);
     if rustix::process::geteuid().is_root() {
         // Root may write any file.

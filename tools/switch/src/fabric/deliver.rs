@@ -10,7 +10,7 @@ use host_linux::dgram::{Addr, BATCH, send_batch};
 use switchproto::shape::Fate;
 
 use super::{Fabric, Timer};
-use crate::port::{ASK_AFTER, BACKLOG_MAX, Link, Port, REFUSED, RETRY_MAX, RETRY_MIN, RETRY_SOON, STUCK};
+use crate::port::{BACKLOG_MAX, Link, Port, REFUSED, RETRY_MAX, RETRY_SOON, STUCK};
 use crate::sockets;
 
 /// Bytes of frames held back in all, in backlogs and on slow lines.
@@ -172,12 +172,15 @@ impl Fabric {
         port.backlog.push_back(frame.into());
         self.held += frame.len();
         if first {
-            port.retry = RETRY_MIN;
-            port.tries = 0;
+            port.moved();
             port.stuck = None;
+            if let Some(own) = port.own.as_mut().filter(|own| own.connected && !own.asked) {
+                own.asked = true;
+                self.asks.push(number);
+            }
             if !std::mem::replace(&mut port.timer, true) {
-                let serial = port.serial;
-                self.schedule(now + RETRY_MIN, number, serial, None);
+                let (at, serial) = (now + port.retry, port.serial);
+                self.schedule(at, number, serial, None);
             }
         }
     }
@@ -199,6 +202,11 @@ impl Fabric {
         let Some(Some(port)) = self.ports.get_mut(number as usize) else { return };
         let Link::Client { addr, .. } = &port.link else { return };
         if !port.is_blocked() {
+            // Told once too often: a client that reads what it has got tells so, too.
+            if let Some(own) = port.own.as_mut().filter(|own| own.asked) {
+                own.asked = false;
+                self.asks.push(number);
+            }
             return;
         }
         let mut batch: [(&[u8], &Addr); BATCH] = [(&[], addr); BATCH];
@@ -218,8 +226,7 @@ impl Fabric {
                     port.counters.out_frames += 1;
                     port.counters.out_bytes += frame.len() as u64;
                 }
-                port.retry = RETRY_MIN;
-                port.tries = 0;
+                port.moved();
                 port.stuck = None;
                 port.refused = None;
             }
@@ -239,15 +246,6 @@ impl Fabric {
                     self.held -= frame.len();
                     self.failed(number, &frame, &e, now);
                 }
-            }
-        }
-        if let Some(Some(port)) = self.ports.get_mut(number as usize) {
-            let ask = port.is_blocked() && port.retry >= ASK_AFTER;
-            if let Some(own) = &mut port.own
-                && own.asked != ask
-            {
-                own.asked = ask;
-                self.asks.push(number);
             }
         }
     }
