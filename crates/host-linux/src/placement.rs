@@ -490,7 +490,8 @@ impl Placement {
                 past.cool = COOL;
             }
         } else if let Some((thread, past, _)) = active.iter_mut().find(|(t, p, _)| starving(t, p)) {
-            let free = idle.free(&self.cpus).filter(|&c| c as u32 != thread.seat.cpu.load(Relaxed));
+            let other = |c: u32| c != thread.seat.cpu.load(Relaxed) && self.may_use(&thread.seat, c);
+            let free = idle.free(&self.cpus).filter(|&c| other(c as u32));
             if let Some(free) = free
                 && past.starving >= past.leaves
             {
