@@ -75,7 +75,7 @@ fn look(m: &Machine) -> u64 {
         private = users.iter().map(|u| u.1.space.proportional_bytes()).sum();
     }
     m.memory.set_resident(private, since);
-    users.iter().for_each(|u| u.1.allow_less());
+    users.iter().for_each(|u| u.1.allow_less(false));
     let used = private + cache;
     if used > limit {
         kill_largest(m, users, used);
@@ -95,6 +95,7 @@ pub(super) fn relieve(m: &Arc<Machine>, give_up: &dyn Fn() -> bool) -> bool {
                 for (_, mm, _) in sample(m) {
                     // A failure has ended it.
                     let _ = mm.withhold_all();
+                    mm.allow_less(true);
                 }
             }
             m.memory.end_look();

@@ -69,18 +69,21 @@ impl Mm {
     /// itself gets no more.
     pub(super) fn allow(&self, i: &mut Inner, bytes: u64) {
         if bytes > i.allowed {
-            let new = bytes.next_multiple_of(STEP);
+            // Where there is little, what many processes are allowed beyond their need would be all there is.
+            let step = if self.charge.is_overexposed(self.charge.limit()) { PIECE } else { STEP };
+            let new = bytes.next_multiple_of(step);
             self.charge.allowed_changed(i.allowed, new);
             self.space.allow_data(new);
             i.allowed = new;
         }
     }
 
-    /// Takes back what is allowed and not exposed, unless changes are under way that need it.
-    pub(super) fn allow_less(&self) {
+    /// Takes back what is allowed and not exposed, unless changes are under way that need it: all of it, or if it is much.
+    pub(super) fn allow_less(&self, all: bool) {
         let Some(mut i) = self.inner.try_lock() else { return };
-        let new = i.exposed_now().next_multiple_of(STEP).max(STEP);
-        if new + 4 * STEP <= i.allowed && self.space.is_settled() {
+        let (step, spare) = if all { (PIECE, PIECE) } else { (STEP, 4 * STEP) };
+        let new = i.exposed_now().next_multiple_of(step).max(step);
+        if new + spare <= i.allowed && self.space.is_settled() {
             self.space.allow_data(new);
             self.charge.allowed_changed(i.allowed, new);
             i.allowed = new;
