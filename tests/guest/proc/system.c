@@ -1,5 +1,4 @@
 /* /proc/sys (proc_sys(5)), files of /proc about the machine, and sysfs. */
-#include <time.h>
 #include "../test.h"
 #include <sys/resource.h>
 #include <sys/ipc.h>

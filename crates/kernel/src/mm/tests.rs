@@ -259,7 +259,7 @@ fn what_the_machine_may_not_have_is_asked_for() {
     w.mm.mprotect(first, half * P, RW, false).unwrap();
     assert_eq!(exposed(), 0);
     w.mm.mprotect(first, half * P, R, false).unwrap();
-    w.mm.allow_less();
+    w.mm.allow_less(false);
     w.mm.mprotect(first, half * P, RW, false).unwrap();
     assert_eq!((exposed(), charge.since()), (half * P, half * P));
     charge.force(1);
