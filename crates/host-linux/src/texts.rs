@@ -17,7 +17,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::*},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hal::HostFile;
@@ -44,6 +44,8 @@ const WORTH: usize = 3;
 const VERSIONS_MAX: u32 = 8;
 /// How long a file must not have changed before it is copied: a change right after would not show in its times.
 const SETTLED: Duration = Duration::from_secs(2);
+/// How long after its last user a copy keeps its memory: a killed stub may still be in it.
+const LINGER: Duration = Duration::from_secs(10);
 /// Bytes left free behind the text.
 const GUARD: usize = 16;
 
@@ -63,6 +65,23 @@ struct Store {
     file: File,
     next: AtomicU64,
     used: AtomicU64,
+    /// Copies without a user: since when, where, how long.
+    old: Mutex<Vec<(Instant, u64, u64)>>,
+}
+
+impl Store {
+    /// Gives the memory of old copies back.
+    fn sweep(&self) {
+        lock(&self.old).retain(|&(since, at, len)| {
+            let lingers = since.elapsed() < LINGER;
+            if !lingers {
+                // Failure costs memory and nothing else.
+                let _ = memory::punch(&self.file, at, len);
+                self.used.fetch_sub(len, Relaxed);
+            }
+            lingers
+        });
+    }
 }
 
 /// One range.
@@ -109,9 +128,7 @@ impl std::fmt::Debug for Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        // Failure costs memory and nothing else.
-        let _ = memory::punch(&self.store.file, self.at, self.len);
-        self.store.used.fetch_sub(self.len, Relaxed);
+        lock(&self.store.old).push((Instant::now(), self.at, self.len));
     }
 }
 
@@ -130,7 +147,12 @@ impl Texts {
     pub(crate) fn new<E>(reopen: impl Fn(&OwnedFd) -> Result<OwnedFd, E>) -> Option<Texts> {
         let fd = memory::create(c"umlaut-text", ROOM, false).ok()?;
         let ro = reopen(&fd).ok()?;
-        let store = Store { file: File::from(fd), next: AtomicU64::new(0), used: AtomicU64::new(0) };
+        let store = Store {
+            file: File::from(fd),
+            next: AtomicU64::new(0),
+            used: AtomicU64::new(0),
+            old: Mutex::default(),
+        };
         Some(Texts { store: Arc::new(store), ro, known: Mutex::default() })
     }
 
@@ -194,6 +216,7 @@ impl Text {
     }
 
     fn make(&self, store: &Arc<Store>, file: &dyn HostFile, rets: Vec<u32>) -> Option<Copy> {
+        store.sweep();
         if store.used.load(Relaxed) + self.len > COPIES_MAX {
             return None;
         }
