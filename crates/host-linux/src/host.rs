@@ -44,6 +44,8 @@ pub struct LinuxHost {
     signals: Arc<Signals>,
     streams: Arc<Streams>,
     changes: Changes,
+    /// Descriptors that the process may have open: asked once, before it gives up asking.
+    files: u64,
 }
 
 impl LinuxHost {
@@ -56,7 +58,9 @@ impl LinuxHost {
         let streams = Streams::new(signals.clone());
         let facts = facts::collect(limits.cpus, 0);
         let changes = Changes::new(streams.clone());
-        let mut host = LinuxHost { engine, facts, signals, streams, changes };
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let files = files.current.unwrap_or(u64::MAX);
+        let mut host = LinuxHost { engine, facts, signals, streams, changes, files };
         let fpu_len = LinuxContext::probe(&host.engine)?;
         host.facts.xstate_size = fpu_len as u32;
         Ok(Arc::new(host))
@@ -111,8 +115,7 @@ impl Host for LinuxHost {
     }
 
     fn file_limit(&self) -> u64 {
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        limit.current.unwrap_or(u64::MAX)
+        self.files
     }
 
     fn realtime_ns(&self) -> u64 {

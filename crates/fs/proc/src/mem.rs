@@ -35,7 +35,8 @@ impl MemFile {
 
     /// The memory, while the program still runs.
     fn mm(&self) -> Option<Arc<Mm>> {
-        let mm = self.mm.upgrade()?;
+        // Who ends lets go of it a little after its parent knows.
+        let mm = self.mm.upgrade().filter(|mm| mm.is_in_use())?;
         (self.process.exec_generation.load(Ordering::SeqCst) == self.generation).then_some(mm)
     }
 }

@@ -55,6 +55,13 @@ impl Mm {
     }
 }
 
+impl Mm {
+    /// Whether a task runs here that has not begun to end.
+    pub fn is_in_use(&self) -> bool {
+        self.tasks.load(Ordering::SeqCst) > 0
+    }
+}
+
 /// That a task runs in an address space. What the last one leaves is counted off before anybody learns of its end.
 pub struct MmUse {
     mm: Weak<Mm>,
