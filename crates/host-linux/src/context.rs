@@ -239,6 +239,15 @@ impl LinuxContext {
         Event::Died { signo: libc::SIGKILL as u8 }
     }
 
+    /// The thread stopped for something else than what it was resumed for, or is dead: the stub is of no more use. ESRCH.
+    fn astray(&mut self, event: Option<u32>) -> Errno {
+        match event {
+            Some(_) => self.forged(),
+            None => self.dead(),
+        };
+        errno::ESRCH
+    }
+
     /// Copies the pieces left for later now, from the kernel; false if the guest has taken their memory away.
     fn copy_pieces(&mut self) -> bool {
         let mut whole = true;
@@ -390,14 +399,7 @@ impl LinuxContext {
                 self.at = At::Frame;
                 Ok(())
             }
-            (None, _) => {
-                self.dead();
-                Err(errno::ESRCH)
-            }
-            _ => {
-                self.forged();
-                Err(errno::ESRCH)
-            }
+            (other, _) => Err(self.astray(other)),
         }
     }
 
@@ -664,14 +666,7 @@ impl Context for LinuxContext {
                 }
                 result
             }
-            Some(_) => {
-                self.forged();
-                Err(errno::ESRCH)
-            }
-            None => {
-                self.dead();
-                Err(errno::ESRCH)
-            }
+            other => Err(self.astray(other)),
         }
     }
 
@@ -786,14 +781,7 @@ impl Context for LinuxContext {
         match self.turn(flag::CAS) {
             Some(kind::CAS) if self.slot().get32(ctl::CAS_FAULT) == 0 => Ok(self.slot().get32(ctl::CAS_OLD)),
             Some(kind::CAS) => Err(errno::EFAULT),
-            Some(_) => {
-                self.forged();
-                Err(errno::ESRCH)
-            }
-            None => {
-                self.dead();
-                Err(errno::ESRCH)
-            }
+            other => Err(self.astray(other)),
         }
     }
 

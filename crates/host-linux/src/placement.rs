@@ -54,9 +54,9 @@ const CROWDED: u32 = 10;
 const BUSY: u32 = 100;
 /// Ticks to wait after a move.
 const COOL: u32 = 30;
-/// Ticks of waiting, less those without, after which a task looks around for a processor that others leave free, and after which it
-/// goes there, with up to so many more by chance: two machines that share a processor must not both leave it for the same
-/// other one, again and again.
+/// Ticks of waiting, less those without, after which a task looks around for a processor that others leave free, and
+/// after which it goes there, with up to so many more by chance: two machines that share a processor must not both leave
+/// it for the same other one, again and again.
 const STARVING: u32 = 4;
 const LEAVING: u32 = 16;
 const CHANCE: u32 = 31;

@@ -13,12 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Completion, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::lab::{Lab, Place, find_program};
+use crate::lab::{Body, Lab, Place, find_program};
 use crate::outcome::{end_session, run, session_members};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-type Body = fn(&Lab, Place) -> Result<Completion>;
 
 /// One trial per case and machine place.
 pub fn trials(lab: &Lab) -> Vec<Trial> {
@@ -30,13 +28,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("signals", signals),
         ("channels", channels),
     ];
-    let mut trials = Vec::new();
-    for (name, body) in cases {
-        for place in lab.machine_places() {
-            trials.push(lab.trial(place, &format!("classic::{name}"), *body));
-        }
-    }
-    trials
+    lab.machine_trials("classic", cases)
 }
 
 /// A small tree with busybox and an init made of a shell script.

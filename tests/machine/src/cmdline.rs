@@ -1,4 +1,4 @@
-//! The command line of `umlaut` and `linux`: statuses, streams, options, bad input, signals from outside.
+//! The command line of `umlaut`: statuses, streams, options, bad input, signals from outside.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,12 +11,10 @@ use libtest_mimic::{Completion, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::guest::expect_untouched;
-use crate::lab::{Lab, Place, find_program};
+use crate::lab::{Body, Lab, Place, find_program};
 use crate::outcome::{Outcome, end_session, run, session_members};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-type Body = fn(&Lab, Place) -> Result<Completion>;
 
 /// One trial per case and machine place.
 pub fn trials(lab: &Lab) -> Vec<Trial> {
@@ -47,13 +45,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("tar_through", tar_through),
         ("alone_in_a_tree", alone_in_a_tree),
     ];
-    let mut trials = Vec::new();
-    for (name, body) in cases {
-        for place in lab.machine_places() {
-            trials.push(lab.trial(place, &format!("cmdline::{name}"), *body));
-        }
-    }
-    trials
+    lab.machine_trials("cmdline", cases)
 }
 
 /// Runs a shell command inside.

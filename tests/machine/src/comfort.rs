@@ -10,12 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Completion, Trial};
 
-use crate::lab::{Lab, Place};
+use crate::lab::{Body, Lab, Place};
 use crate::outcome::{Outcome, end_session, run};
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-type Body = fn(&Lab, Place) -> Result<Completion>;
 
 /// One trial per case and machine place.
 pub fn trials(lab: &Lab) -> Vec<Trial> {
@@ -28,13 +26,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("statistics", statistics),
         ("host_check", host_check),
     ];
-    let mut trials = Vec::new();
-    for (name, body) in cases {
-        for place in lab.machine_places() {
-            trials.push(lab.trial(place, &format!("comfort::{name}"), *body));
-        }
-    }
-    trials
+    lab.machine_trials("comfort", cases)
 }
 
 /// Every thread of the running machine has given up what it should.

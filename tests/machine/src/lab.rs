@@ -72,6 +72,9 @@ struct Inner {
     next: AtomicU32,
 }
 
+/// A case that runs in a place.
+pub type Body = fn(&Lab, Place) -> Result<Completion>;
+
 impl Lab {
     /// Sets up from the environment: `UMLAUT_NATIVE_ONLY=1` leaves the machine out, `UMLAUT_BIN` names another
     /// binary than the release build, `UMLAUT_TEST_CACHE` another directory for what is built or fetched once.
@@ -170,6 +173,15 @@ impl Lab {
             (false, false) => vec![Place::Machine],
             (false, true) => vec![Place::Machine, Place::UserMachine],
         }
+    }
+
+    /// One trial per case and machine place.
+    pub fn machine_trials(&self, area: &str, cases: &[(&str, Body)]) -> Vec<Trial> {
+        let of = |(name, body): &(&str, Body)| {
+            let name = format!("{area}::{name}");
+            self.machine_places().into_iter().map(|place| self.trial(place, &name, *body)).collect::<Vec<_>>()
+        };
+        cases.iter().flat_map(of).collect()
     }
 
     /// A trial at a place.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 use libtest_mimic::{Completion, Trial};
 
-use crate::lab::{Lab, Place};
+use crate::lab::{Body, Lab, Place};
 use crate::outcome::run;
 
 /// Time for one machine: plenty, as processors may be few, slow and busy with other cases.
@@ -17,13 +17,12 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// One trial per case and machine place.
 pub fn trials(lab: &Lab) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for place in lab.machine_places() {
-        trials.push(lab.trial(place, "many::a_hundred_in_a_row", in_a_row));
-        trials.push(lab.trial(place, "many::twenty_at_once", at_once));
-        trials.push(lab.trial(place, "many::two_do_not_see_each_other", apart));
-    }
-    trials
+    let cases: &[(&str, Body)] = &[
+        ("a_hundred_in_a_row", in_a_row),
+        ("twenty_at_once", at_once),
+        ("two_do_not_see_each_other", apart),
+    ];
+    lab.machine_trials("many", cases)
 }
 
 /// Names in the directories where a machine might leave files.

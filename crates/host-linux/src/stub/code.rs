@@ -145,7 +145,7 @@ umlaut_stub_exit_ip:
     jz 36f
     mov r12d, [rbx + {errand_count}]
     lea r15, [rbx + {errand_list}]
-35: dec r12d
+37: dec r12d
     js 36f
     mov eax, [r15 + {e_nr}]
     mov edx, [r15 + {e_third}]
@@ -160,9 +160,9 @@ umlaut_stub_errand_ip:
     mov rcx, [r15 + {e_expect}]
     add r15, {e_step}
     cmp rcx, {e_any}
-    je 35b
+    je 37b
     cmp rcx, rax
-    je 35b
+    je 37b
     mov ebp, {kind_errand_fault}
     jmp 16b
 36: test r14d, {f_copy}

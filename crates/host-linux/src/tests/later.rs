@@ -102,6 +102,16 @@ fn a_change_that_fails_ends_the_space() {
 }
 
 #[test]
+fn an_errand_that_fails_ends_the_space() {
+    let host = host();
+    let mut c = program(&host, &walker());
+    let s = c.space();
+    s.allow_data(1 << 20);
+    s.apply_lazy(&[anon(DATA + (64 << 20), 4 << 20, RW)]).unwrap();
+    assert!(matches!(c.run(), Event::Died { .. }));
+}
+
+#[test]
 fn the_host_maps_no_more_than_is_allowed() {
     let host = host();
     let mut c = program(&host, &walker());

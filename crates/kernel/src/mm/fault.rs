@@ -13,7 +13,10 @@ use super::{
     Inner, Limits, Mm, Vma, VmaFlags,
     withheld::{Asked, host_prot},
 };
-use crate::{error::Result, task::TaskCx};
+use crate::{
+    error::Result,
+    task::{TaskCx, Work},
+};
 
 /// What an access wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,8 +231,10 @@ pub fn handle_fault(cx: &mut TaskCx, e: &Exception) -> core::result::Result<(), 
         Access::Read
     };
     let limits = Limits::of(&cx.task);
-    let dying = || cx.task.dying.load(Ordering::Relaxed);
-    let (signal, code) = match cx.mm.fault(e.addr, access, &limits, &dying) {
+    // Whatever else there is to be done comes before memory; the access is made again afterwards.
+    let wanted_elsewhere =
+        || cx.task.dying.load(Ordering::Relaxed) || cx.task.work().intersects(Work::INTERRUPTS);
+    let (signal, code) = match cx.mm.fault(e.addr, access, &limits, &wanted_elsewhere) {
         Ok(()) => return Ok(()),
         Err(Fault::NotMapped) => (Signal::SIGSEGV, SEGV_MAPERR),
         Err(Fault::Forbidden) => (Signal::SIGSEGV, SEGV_ACCERR),

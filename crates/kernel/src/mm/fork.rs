@@ -31,7 +31,7 @@ impl Mm {
         let child = Mm::with(child_ctx.space(), self.charge.clone(), inner, image);
         let done = child.settle().and_then(|()| if fits { Ok(()) } else { child.withhold_all() });
         if !fits {
-            child.allow_less(!fits);
+            child.allow_less(true);
         }
         // Only now: a truncation that did not see the child as a mapper yet waits for this lock.
         drop(i);

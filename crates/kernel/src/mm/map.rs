@@ -358,8 +358,8 @@ impl Mm {
         Ok(())
     }
 
-    /// Mappings left the list: their page-cache addresses are not mapped any more, and nothing is withheld there. True if there were any (the change
-    /// must then be waited for, as the pages may be given to others).
+    /// Mappings left the list: their page-cache addresses are not mapped any more, and nothing is withheld there. True if
+    /// there were such addresses (the change must then be waited for, as the pages may be given to others).
     pub(super) fn forget_mapped(&self, i: &mut Inner, old: &[Vma]) -> bool {
         let mut any = false;
         for v in old {
