@@ -8,7 +8,7 @@ mod common;
 #[path = "../../../tests/uml/mod.rs"]
 mod uml;
 
-use common::{Dir, MKCOW, MOO};
+use common::Dir;
 use uml::Uml;
 
 const SIZE: usize = 20 << 20;
@@ -39,12 +39,9 @@ fn boot(dir: &Dir, cow: &str) -> bool {
     let disk = format!("ubd0={},{}", dir.path(cow).display(), dir.path("base").display());
     let Some(mut uml) = Uml::start(&dir.path(""), "disk", &[disk], WRITE) else { return false };
     uml.wait_for("written");
-    let held = |run: common::Run| {
-        let said = String::from_utf8_lossy(&run.0.stderr).into_owned();
-        assert!(run.0.status.code() == Some(1) && said.contains("is in use by process "), "{said}");
-    };
-    held(dir.run(MOO, &["-d", cow]));
-    held(dir.run(MKCOW, &["-f", cow, "base"]));
+    for run in [dir.moo(&["-d", cow]), dir.mkcow(&["-f", cow, "base"])] {
+        run.fails(1, &["is in use by process "]);
+    }
     std::fs::write(dir.path("root-disk/go"), "").unwrap();
     uml.end();
     true
@@ -56,14 +53,14 @@ fn a_real_kernel_writes_into_our_cow_files() {
     for align in [&[][..], &["--align", "4K"]] {
         let dir = Dir::new("real");
         let image = written(backing(&dir));
-        assert!(dir.run(MKCOW, &[align, &["cow", "base"]].concat()).0.status.success());
+        dir.mkcow(&[align, &["cow", "base"]].concat()).silent();
         if !boot(&dir, "cow") {
             return;
         }
-        assert!(dir.run(MOO, &["cow", "new"]).0.status.success());
+        dir.moo(&["cow", "new"]).silent();
         assert!(dir.read("new") == image, "{align:?}");
         assert!(dir.read("base") != image);
-        assert!(dir.run(MOO, &["-d", "cow"]).0.status.success());
+        dir.moo(&["-d", "cow"]).silent();
         assert!(dir.read("base") == image, "{align:?}");
     }
 }
@@ -75,9 +72,8 @@ fn we_merge_what_a_real_kernel_made() {
     if !boot(&dir, "made") {
         return;
     }
-    let info = dir.run(MOO, &["--info", "made"]).0;
-    let info = String::from_utf8_lossy(&info.stdout).into_owned();
+    let info = dir.moo(&["--info", "made"]).stdout();
     assert!(info.contains("COW version 3") && info.contains("(matches)"), "{info}");
-    assert!(dir.run(MOO, &["made", "new"]).0.status.success());
+    dir.moo(&["made", "new"]).silent();
     assert!(dir.read("new") == image);
 }
