@@ -103,13 +103,19 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
             }
             filtered = false;
         }
+        let mut interrupted = false;
         if cx.task.seccomp.mode() != 0 && !std::mem::replace(&mut filtered, true) {
             match seccomp::enter(cx, nr, args) {
                 seccomp::Entry::Go(n, a) => (nr, args) = (n, a),
                 seccomp::Entry::Skip => return leave_call(cx),
+                seccomp::Entry::Interrupted => {
+                    interrupted = true;
+                    filtered = false;
+                    cx.restart_as = Some(Restart::IfAllowed);
+                }
             }
         }
-        let result = dispatch.call(cx, nr, args);
+        let result = if interrupted { Err(ERESTART) } else { dispatch.call(cx, nr, args) };
         if cx.exiting || cx.regs_final {
             leave_call(cx);
             return;
