@@ -58,7 +58,12 @@ pub fn run_task(mut cx: TaskCx) {
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.kicked = event == Event::Kicked;
         match event {
-            Event::Syscall { nr, args } => syscall(&mut cx, &*dispatch, nr, args),
+            Event::Syscall { nr, args } => {
+                let regs = cx.ctx.regs();
+                cx.task.in_call.enter(nr, &args, &regs);
+                syscall(&mut cx, &*dispatch, nr, args);
+                cx.task.in_call.leave();
+            }
             Event::Exception(e) => {
                 cx.task.stats.faults.fetch_add(1, Ordering::Relaxed);
                 let start = dispatch.meter().map(|m| (m, machine.clock.monotonic_ns()));
@@ -184,6 +189,10 @@ fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
         if work.contains(Work::FREEZE) {
             cx.task.machine.freezer.park(&cx.task);
             continue;
+        }
+        if work.contains(Work::STOP) && call.is_none() {
+            let regs = cx.ctx.regs();
+            cx.task.in_call.stand(&regs);
         }
         if work.contains(Work::STOP | Work::TRACED) {
             ptrace::requested_stop(cx);
