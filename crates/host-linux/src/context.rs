@@ -7,7 +7,7 @@ use std::{
 
 use hal::{
     Backing, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker, MapOp, Prot,
-    Regs, Result, Space, errno,
+    Regs, Result, SignalWords, Space, errno,
 };
 
 use crate::{
@@ -709,6 +709,11 @@ impl Context for LinuxContext {
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
         let thread = self.thread.clone();
         Arc::new(move |ppid| thread.slot.set32(ctl::FAST + 8, ppid))
+    }
+
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
+        self.lend(self.lent | 1 << served::SIGPROCMASK);
+        Some(self.thread.clone())
     }
 
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize {

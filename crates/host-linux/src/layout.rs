@@ -93,6 +93,9 @@ pub(crate) mod ctl {
     pub(crate) const FAST_VALID: usize = 0x11c;
     /// What the stub may answer now: bits by the numbers in [`crate::layout::served`].
     pub(crate) const LENT: usize = 0x124;
+    /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
+    pub(crate) const BLOCKED: usize = 0x128;
+    pub(crate) const PENDING: usize = 0x130;
     /// Errands before it goes on, see [`crate::errands`].
     pub(crate) const ERRAND_COUNT: usize = 0x120;
     pub(crate) const ERRANDS: usize = 0x200;
@@ -208,6 +211,7 @@ pub(crate) mod capture {
 /// [`ctl::LENT`]. 0 is nobody.
 pub(crate) mod served {
     pub(crate) const ARCH_PRCTL: u8 = 1;
+    pub(crate) const SIGPROCMASK: u8 = 2;
     /// The calls that are about nothing but the thread's own registers: always lent.
     pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL;
 }

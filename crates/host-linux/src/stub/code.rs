@@ -415,6 +415,7 @@ umlaut_stub_leave:
 umlaut_stub_leave_end:
 "#,
     served::thread!(),
+    served::signals!(),
     r#"
 // A guest thread begins: rsp in its slot, everything else from registers, all signals blocked. It locks itself down
 // before anything that the guest could have written is looked at. r9 = the filter, from the request.
@@ -615,6 +616,7 @@ umlaut_stub_zygote:
 .Lhandlers:
     .long .Lrefuse - .Lhandlers
     .long .Larch_prctl - .Lhandlers
+    .long .Lsigprocmask - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -668,6 +670,9 @@ umlaut_stub_end:
     served = const layout::CONSTS + consts::SERVED as u64,
     served_len = const consts::SERVED_LEN,
     lent = const ctl::LENT,
+    blocked = const ctl::BLOCKED,
+    pending = const ctl::PENDING,
+    blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,
     set_fs = const served::ARCH_SET_FS,
     get_fs = const served::ARCH_GET_FS,
     guest_last = const layout::REGION - 64,

@@ -10,8 +10,10 @@
 //! To add one: a number in [`crate::layout::served`], rows in [`ROWS`], the label in `.Lhandlers`, and a bit in the slot's
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
+mod signals;
 mod thread;
 
+pub(crate) use signals::signals;
 pub(crate) use thread::thread;
 
 use crate::layout::{consts::SERVED_LEN, served::*};
@@ -20,7 +22,7 @@ use crate::layout::{consts::SERVED_LEN, served::*};
 pub(crate) const ARCH_SET_FS: u32 = 0x1002;
 pub(crate) const ARCH_GET_FS: u32 = 0x1003;
 
-const ROWS: &[(i64, u8)] = &[(libc::SYS_arch_prctl, ARCH_PRCTL)];
+const ROWS: &[(i64, u8)] = &[(libc::SYS_arch_prctl, ARCH_PRCTL), (libc::SYS_rt_sigprocmask, SIGPROCMASK)];
 
 /// The table as the stub reads it.
 pub(crate) fn table() -> [u8; SERVED_LEN] {
