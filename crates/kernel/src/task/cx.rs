@@ -108,6 +108,9 @@ impl TaskCx {
             node.ppid_hooks.push((tid, hook));
         }
         self.update_fast_ids();
+        let words = self.ctx.lend_signals();
+        self.task.signals.lock().mask.keep_in(words);
+        crate::signal::signals_changed(&self.task);
         // A kick between the old context's end and now would be lost.
         if !self.task.work().is_empty() {
             self.task.interrupt();
@@ -118,6 +121,7 @@ impl TaskCx {
     pub fn update_fast_ids(&mut self) {
         let c = self.task.cred();
         let pid = self.task.pid();
+        let dispatch = &self.task.machine.dispatch;
         let ids = |ppid: Pid| hal::FastIds {
             pid: pid.cast_unsigned(),
             tid: self.task.tid().cast_unsigned(),
@@ -126,7 +130,7 @@ impl TaskCx {
             euid: c.euid,
             gid: c.gid,
             egid: c.egid,
-            enabled: !self.task.machine.dispatch.trace() && self.task.seccomp.mode() == 0,
+            enabled: !dispatch.trace() && dispatch.meter().is_none() && self.task.seccomp.mode() == 0,
         };
         let ids = ids(self.task.machine.tree.ppid(pid));
         self.ctx.set_fast_ids(&ids);
