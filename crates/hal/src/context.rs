@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use abi::Stat;
+
 use crate::{HostFile, Result, Space};
 
 /// General registers of a guest thread (x86-64; what `ptrace` calls `user_regs`).
@@ -80,6 +82,33 @@ pub struct FastIds {
     pub egid: u32,
     /// False switches all in-stub answers off (tracing, seccomp inside the guest).
     pub enabled: bool,
+}
+
+/// An open file that a guest thread is lent: until it comes to the kernel next, it may answer calls about it by itself
+/// (read, pread64, lseek, fstat and its kin, close).
+pub struct Lending<'a> {
+    pub fd: i32,
+    /// Where the file's position is, and the contents begin.
+    pub pos: u64,
+    /// What fstat(2) gives.
+    pub stat: [u8; Stat::SIZE],
+    /// The file, and how many bytes of it are to be lent at most.
+    pub contents: Option<(&'a dyn HostFile, usize)>,
+    /// Nothing comes behind the position, where no contents are lent.
+    pub at_end: bool,
+    /// [`crate::Host::lending_epoch`] from before anything of this was looked at.
+    pub epoch: u64,
+}
+
+/// What a guest thread did with a file that it was lent. All of it could be the guest's invention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Borrowed {
+    /// Not beyond `i64::MAX`.
+    pub pos: u64,
+    pub closed: bool,
+    /// Calls that read, and bytes that they gave.
+    pub reads: u32,
+    pub bytes: u64,
 }
 
 /// Makes a guest thread return to the kernel. Kept by whoever may interrupt the task.
@@ -189,6 +218,16 @@ pub trait Context: Send {
         len: usize,
     ) -> Option<Result<usize>> {
         let _ = (file, offset, addr, len);
+        None
+    }
+    /// Lends an open file to the guest thread, which is about to be resumed; false if that cannot be done. What was lent
+    /// is to be taken back as soon as [`Context::run`] returns, and before others may look at the file.
+    fn lend_file(&mut self, lending: &Lending<'_>) -> bool {
+        let _ = lending;
+        false
+    }
+    /// Ends what [`Context::lend_file`] began; `None` if nothing was lent.
+    fn take_file_back(&mut self) -> Option<Borrowed> {
         None
     }
     /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.

@@ -259,6 +259,7 @@ impl HostInode {
     /// The host must be asked before the attributes are believed again.
     pub(crate) fn invalidate(&self) {
         self.at_ns.store(0, Ordering::Release);
+        self.fs.host.recall_files();
     }
 
     /// The size when the host was last asked.
@@ -439,6 +440,10 @@ impl HostInode {
             self.fs.intern(&stat, &parent, &name)?
         };
         *lock(&inode.opened) = Arc::downgrade(&opened);
+        if write {
+            // It may be mapped and change by stores.
+            self.fs.host.recall_files();
+        }
         if !write && stat.size <= parked::SIZE {
             self.fs.parked.push(&opened);
         }

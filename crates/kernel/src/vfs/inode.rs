@@ -37,6 +37,27 @@ pub struct Attr {
     pub btime: Timespec,
 }
 
+impl Attr {
+    /// What stat(2) shows.
+    pub fn as_stat(&self) -> abi::Stat {
+        abi::Stat {
+            dev: self.dev,
+            ino: self.ino,
+            nlink: u64::from(self.nlink),
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: self.rdev,
+            size: self.size.cast_signed(),
+            blksize: i64::from(self.blksize),
+            blocks: self.blocks.cast_signed(),
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+        }
+    }
+}
+
 /// Attribute changes; `None` leaves a field alone. The caller has checked permissions; times are final values.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttrChange {
@@ -113,6 +134,11 @@ impl CommonParts {
             writers: std::sync::atomic::AtomicI32::new(0),
             plain: std::sync::atomic::AtomicBool::new(false),
         }
+    }
+
+    /// True if nobody writes to the file or locks it, or has ever locked it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.writers.load(std::sync::atomic::Ordering::SeqCst) <= 0 && self.locks.is_unused()
     }
 
     /// File capabilities may have been set.
