@@ -13,7 +13,7 @@ use hal::{
 use crate::{
     engine::{Engine, FrameShape, lock},
     host::StartError,
-    layout::{PAGE, ctl, flag, kind, reg},
+    layout::{PAGE, ctl, flag, kind, reg, served},
     slots::Slot,
     space::LinuxSpace,
     stub::code,
@@ -58,6 +58,9 @@ pub(crate) struct LinuxContext {
     later_at: usize,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
+    /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
+    lent: u32,
+    may_serve: bool,
     /// The stub cannot be used any more.
     died: Option<u8>,
 }
@@ -76,6 +79,7 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::INTERRUPTED, 0);
     slot.set32(ctl::SPIN, 0);
     slot.set32(ctl::FAST_VALID, 0);
+    slot.set32(ctl::LENT, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
     slot.set64(ctl::FS_BASE, regs.fs_base);
@@ -104,6 +108,8 @@ impl LinuxContext {
             later: Later::default(),
             later_at: ctl::BUFFER,
             lost: false,
+            lent: served::ALWAYS,
+            may_serve: false,
             died: None,
         };
         if gs_base != 0 {
@@ -204,6 +210,12 @@ impl LinuxContext {
 
     fn slot(&self) -> &Slot {
         &self.thread.slot
+    }
+
+    /// Changes what the stub may answer from its next turn on.
+    pub(crate) fn lend(&mut self, lent: u32) {
+        self.lent = lent;
+        self.slot().set32(ctl::LENT, if self.may_serve { lent } else { 0 });
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -690,6 +702,8 @@ impl Context for LinuxContext {
             self.slot().set32(ctl::FAST + i * 4, v);
         }
         self.slot().set32(ctl::FAST_VALID, u32::from(ids.enabled));
+        self.may_serve = ids.enabled;
+        self.lend(self.lent);
     }
 
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {

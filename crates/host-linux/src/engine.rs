@@ -323,6 +323,7 @@ impl Engine {
             w.write(code_at as u64, &code);
         }
         w.write(consts::CAPTURES as u64, &crate::x86_64::captures::table());
+        w.write(consts::SERVED as u64, &crate::stub::served::table());
 
         let has_proc = std::fs::metadata("/proc/self/schedstat").is_ok();
         let pages = slots.take_pages().map_err(memfd)?;

@@ -49,6 +49,9 @@ pub(crate) mod consts {
     /// What is captured of which system call, see [`crate::layout::capture`].
     pub(crate) const CAPTURES: usize = 0xc00;
     pub(crate) const CAPTURES_LEN: usize = 0x200;
+    /// Which system calls the stub may answer, see [`crate::layout::served`].
+    pub(crate) const SERVED: usize = 0xe00;
+    pub(crate) const SERVED_LEN: usize = 0x200;
 }
 
 /// Offsets in the control page that opens a slot.
@@ -88,6 +91,8 @@ pub(crate) mod ctl {
     /// Values answered in the stub: pid, tid, ppid, uid, euid, gid, egid; and whether they are valid.
     pub(crate) const FAST: usize = 0x100;
     pub(crate) const FAST_VALID: usize = 0x11c;
+    /// What the stub may answer now: bits by the numbers in [`crate::layout::served`].
+    pub(crate) const LENT: usize = 0x124;
     /// Errands before it goes on, see [`crate::errands`].
     pub(crate) const ERRAND_COUNT: usize = 0x120;
     pub(crate) const ERRANDS: usize = 0x200;
@@ -197,6 +202,14 @@ pub(crate) mod capture {
     pub(crate) const R10_12: u8 = 10;
     /// Longest string; longer ones are not captured.
     pub(crate) const STR_MAX: u32 = 512;
+}
+
+/// Who answers a system call in the stub: numbers in a table of [`consts::SERVED`] by the call's, and of bits in
+/// [`ctl::LENT`]. 0 is nobody.
+pub(crate) mod served {
+    pub(crate) const ARCH_PRCTL: u8 = 1;
+    /// The calls that are about nothing but the thread's own registers: always lent.
+    pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL;
 }
 
 /// Offsets in the request page.

@@ -123,6 +123,7 @@ impl TaskCx {
     pub fn update_fast_ids(&mut self) {
         let c = self.task.cred();
         let pid = self.task.pid();
+        let dispatch = &self.task.machine.dispatch;
         let ids = |ppid: Pid| hal::FastIds {
             pid: pid.cast_unsigned(),
             tid: self.task.tid().cast_unsigned(),
@@ -131,7 +132,7 @@ impl TaskCx {
             euid: c.euid,
             gid: c.gid,
             egid: c.egid,
-            enabled: !self.task.machine.dispatch.trace() && self.task.seccomp.mode() == 0,
+            enabled: !dispatch.trace() && dispatch.meter().is_none() && self.task.seccomp.mode() == 0,
         };
         let ids = ids(self.task.machine.tree.ppid(pid));
         self.may_lend = ids.enabled;
