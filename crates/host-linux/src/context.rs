@@ -1,19 +1,21 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
+mod lent;
+
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use hal::{
-    Backing, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker, MapOp, Prot,
+    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker, Lending, MapOp, Prot,
     Regs, Result, Space, errno,
 };
 
 use crate::{
     engine::{Engine, FrameShape, lock},
     host::StartError,
-    layout::{PAGE, ctl, flag, kind, reg, served},
+    layout::{PAGE, ctl, file, flag, kind, reg, served},
     slots::Slot,
     space::LinuxSpace,
     stub::code,
@@ -56,6 +58,9 @@ pub(crate) struct LinuxContext {
     later: Later,
     /// Where in the slot what is left for later begins: behind what was captured.
     later_at: usize,
+    /// And where it must end.
+    later_end: usize,
+    on_loan: Option<lent::OnLoan>,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -80,6 +85,7 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::SPIN, 0);
     slot.set32(ctl::FAST_VALID, 0);
     slot.set32(ctl::LENT, 0);
+    slot.set64(file::EPOCH, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
     slot.set64(ctl::FS_BASE, regs.fs_base);
@@ -107,6 +113,8 @@ impl LinuxContext {
             captured: (0, 0),
             later: Later::default(),
             later_at: ctl::BUFFER,
+            later_end: ctl::BUFFER_END,
+            on_loan: None,
             lost: false,
             lent: served::ALWAYS,
             may_serve: false,
@@ -439,7 +447,7 @@ impl LinuxContext {
     fn room(&self, addr: u64, len: usize) -> Option<usize> {
         let at = self.later_at + self.later.used;
         let inside = addr.checked_add(len as u64).is_some_and(|end| end <= self.space.range().1);
-        let fits = len <= ctl::OUT_LEN_MAX.min(ctl::BUFFER_END - at) && self.piece(addr) < ctl::OUT_MAX;
+        let fits = len <= ctl::OUT_LEN_MAX.min(self.later_end.saturating_sub(at)) && self.piece(addr) < ctl::OUT_MAX;
         (inside && fits && self.died.is_none()).then_some(at)
     }
 
@@ -761,6 +769,14 @@ impl Context for LinuxContext {
             self.add_piece(addr, n, at);
         }
         Some(done)
+    }
+
+    fn lend_file(&mut self, lending: &Lending<'_>) -> bool {
+        self.put_on_loan(lending)
+    }
+
+    fn take_file_back(&mut self) -> Option<Borrowed> {
+        self.take_from_loan()
     }
 
     fn forget_program(&mut self) {

@@ -40,6 +40,8 @@ pub(crate) mod consts {
     pub(crate) const CTL_RO_FD: usize = 0x08;
     /// Process number of the machine.
     pub(crate) const OWNER: usize = 0x10;
+    /// How often files on loan were recalled, see [`crate::layout::file`]; never 0.
+    pub(crate) const EPOCH: usize = 0x40;
     /// `struct sock_fprog` of the strict filter, and its instructions.
     pub(crate) const STRICT: usize = 0x100;
     pub(crate) const STRICT_CODE: usize = 0x110;
@@ -208,8 +210,49 @@ pub(crate) mod capture {
 /// [`ctl::LENT`]. 0 is nobody.
 pub(crate) mod served {
     pub(crate) const ARCH_PRCTL: u8 = 1;
+    pub(crate) const READ: u8 = 2;
+    pub(crate) const PREAD64: u8 = 3;
+    pub(crate) const LSEEK: u8 = 4;
+    pub(crate) const FSTAT: u8 = 5;
+    pub(crate) const NEWFSTATAT: u8 = 6;
+    pub(crate) const CLOSE: u8 = 7;
+    pub(crate) const FADVISE64: u8 = 8;
+    pub(crate) const IOCTL: u8 = 9;
+    /// Those about a file on loan.
+    pub(crate) const FILES: u32 = 1 << READ
+        | 1 << PREAD64
+        | 1 << LSEEK
+        | 1 << FSTAT
+        | 1 << NEWFSTATAT
+        | 1 << CLOSE
+        | 1 << FADVISE64
+        | 1 << IOCTL;
     /// The calls that are about nothing but the thread's own registers: always lent.
     pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL;
+}
+
+/// Offsets in the control page of what is known of a file on loan ([`hal::Lending`]).
+pub(crate) mod file {
+    /// [`super::consts::EPOCH`] when it was lent; 0 if there is none.
+    pub(crate) const EPOCH: usize = 0xc00;
+    /// And the processor's counter.
+    pub(crate) const SINCE: usize = 0xc08;
+    pub(crate) const FD: usize = 0xc10;
+    /// Set by the stub.
+    pub(crate) const CLOSED: usize = 0xc14;
+    pub(crate) const POS: usize = 0xc18;
+    /// The contents: position of the first byte, how many, where in the slot, and whether the file ends there.
+    pub(crate) const FROM: usize = 0xc20;
+    pub(crate) const LEN: usize = 0xc28;
+    pub(crate) const AT: usize = 0xc2c;
+    pub(crate) const ENDS: usize = 0xc30;
+    /// Counted by the stub: calls that read, and bytes.
+    pub(crate) const READS: usize = 0xc34;
+    pub(crate) const BYTES: usize = 0xc38;
+    /// `struct stat`.
+    pub(crate) const STAT: usize = 0xc40;
+    /// Nothing is believed longer than so many times the counter's step, as a power of two: 33 ms at 1 GHz, 7 at 5.
+    pub(crate) const TIME: u32 = 25;
 }
 
 /// Offsets in the request page.

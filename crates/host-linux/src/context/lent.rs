@@ -5,7 +5,7 @@ use hal::{Borrowed, Lending};
 use super::LinuxContext;
 use crate::{
     layout::{ctl, file, served},
-    sys::time::ticks,
+    sys::process::ticks,
 };
 
 /// What was lent.
