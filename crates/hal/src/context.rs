@@ -111,6 +111,19 @@ pub struct Borrowed {
     pub bytes: u64,
 }
 
+/// Attributes of names in one directory, in the order in which they will probably be asked for ([`Context::foretell`]).
+pub struct Foreseen<'a> {
+    /// What fstatat(2) is called with: the descriptor (AT_FDCWD for stat(2) and lstat(2)), AT_* flags, and the path up to
+    /// the name.
+    pub dirfd: i32,
+    pub flags: u32,
+    pub prefix: &'a [u8],
+    /// Names, and what fstatat(2) gives.
+    pub answers: &'a [(&'a [u8], [u8; Stat::SIZE])],
+    /// [`crate::Host::lending_epoch`] from before anything of this was looked up.
+    pub epoch: u64,
+}
+
 /// Makes a guest thread return to the kernel. Kept by whoever may interrupt the task.
 pub trait Kicker: Send + Sync {
     /// The running [`Context::run`], or the next one, returns [`Event::Kicked`] soon. Never blocks. May be called at any
@@ -229,6 +242,16 @@ pub trait Context: Send {
     /// Ends what [`Context::lend_file`] began; `None` if nothing was lent.
     fn take_file_back(&mut self) -> Option<Borrowed> {
         None
+    }
+    /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
+    /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.
+    fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
+        let _ = foreseen;
+        0
+    }
+    /// Ends that; how many answers it used, as it says.
+    fn foretold_used(&mut self) -> usize {
+        0
     }
     /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
     fn forget_program(&mut self) {}

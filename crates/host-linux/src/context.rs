@@ -1,5 +1,6 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
+mod foretold;
 mod lent;
 
 use std::{
@@ -8,14 +9,14 @@ use std::{
 };
 
 use hal::{
-    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker, Lending, MapOp, Prot,
-    Regs, Result, Space, errno,
+    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
+    Kicker, Lending, MapOp, Prot, Regs, Result, Space, errno,
 };
 
 use crate::{
     engine::{Engine, FrameShape, lock},
     host::StartError,
-    layout::{PAGE, ctl, file, flag, kind, reg, served},
+    layout::{PAGE, ctl, file, flag, kind, names, reg, served},
     slots::Slot,
     space::LinuxSpace,
     stub::code,
@@ -61,6 +62,8 @@ pub(crate) struct LinuxContext {
     /// And where it must end.
     later_end: usize,
     on_loan: Option<lent::OnLoan>,
+    /// Names told ahead.
+    names_told: usize,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -115,6 +118,7 @@ impl LinuxContext {
             later_at: ctl::BUFFER,
             later_end: ctl::BUFFER_END,
             on_loan: None,
+            names_told: 0,
             lost: false,
             lent: served::ALWAYS,
             may_serve: false,
@@ -447,7 +451,8 @@ impl LinuxContext {
     fn room(&self, addr: u64, len: usize) -> Option<usize> {
         let at = self.later_at + self.later.used;
         let inside = addr.checked_add(len as u64).is_some_and(|end| end <= self.space.range().1);
-        let fits = len <= ctl::OUT_LEN_MAX.min(self.later_end.saturating_sub(at)) && self.piece(addr) < ctl::OUT_MAX;
+        let fits =
+            len <= ctl::OUT_LEN_MAX.min(self.later_end.saturating_sub(at)) && self.piece(addr) < ctl::OUT_MAX;
         (inside && fits && self.died.is_none()).then_some(at)
     }
 
@@ -779,9 +784,21 @@ impl Context for LinuxContext {
         self.take_from_loan()
     }
 
+    fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
+        self.tell_names(foreseen)
+    }
+
+    fn foretold_used(&mut self) -> usize {
+        self.forget_names()
+    }
+
     fn forget_program(&mut self) {
         self.flush();
         self.captured = (0, 0);
+        if self.names_told != 0 {
+            self.forget_names();
+            self.slot().wipe(names::START, names::END);
+        }
         self.slot().wipe(ctl::BUFFER, ctl::BUFFER_END);
     }
 

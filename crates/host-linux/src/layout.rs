@@ -116,8 +116,31 @@ pub(crate) mod ctl {
     pub(crate) const OUT_LEN_MAX: usize = 0x4000;
 }
 
-/// Lowest offset in a slot where a signal frame may stand; below are the control page and the buffer.
-pub(crate) const FRAME_LOWEST: usize = ctl::BUFFER_END;
+/// Lowest offset in a slot where a signal frame may stand; below are the control page, the buffer and what is told ahead.
+pub(crate) const FRAME_LOWEST: usize = names::END;
+
+/// Attributes of names told ahead ([`hal::Foreseen`]): a head, and the answers.
+pub(crate) mod names {
+    pub(crate) const START: usize = 0x8000;
+    pub(crate) const END: usize = 0xb000;
+    /// [`super::consts::EPOCH`] from before the names were looked up, and the processor's counter.
+    pub(crate) const EPOCH: usize = START;
+    pub(crate) const SINCE: usize = START + 0x08;
+    pub(crate) const DIRFD: usize = START + 0x10;
+    pub(crate) const FLAGS: usize = START + 0x14;
+    /// Changed by the stub: answers left, offset in the slot of the next, and how many were given.
+    pub(crate) const LEFT: usize = START + 0x18;
+    pub(crate) const NEXT: usize = START + 0x1c;
+    pub(crate) const USED: usize = START + 0x20;
+    pub(crate) const PREFIX_LEN: usize = START + 0x24;
+    pub(crate) const PREFIX: usize = START + 0x28;
+    pub(crate) const PREFIX_MAX: usize = 0x1d8;
+    pub(crate) const ANSWERS: usize = START + 0x200;
+    /// An answer: its length, `struct stat`, the name with its NUL; in units of eight bytes.
+    pub(crate) const STAT: usize = 8;
+    pub(crate) const NAME: usize = STAT + abi::Stat::SIZE;
+    pub(crate) const MOST: usize = 64;
+}
 
 /// Bits of a slot's state word.
 pub(crate) mod state {
@@ -227,6 +250,10 @@ pub(crate) mod served {
         | 1 << CLOSE
         | 1 << FADVISE64
         | 1 << IOCTL;
+    pub(crate) const STAT: u8 = 10;
+    pub(crate) const LSTAT: u8 = 11;
+    /// Those about names told ahead.
+    pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers: always lent.
     pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL;
 }

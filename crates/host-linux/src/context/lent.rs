@@ -25,7 +25,8 @@ impl LinuxContext {
         if let Some((host_file, most)) = lending.contents {
             let fd = host_file.raw_fd();
             let low = self.later_at + self.later.used;
-            let Some(place) = ctl::BUFFER_END.checked_sub(most.next_multiple_of(64)).filter(|p| *p >= low) else {
+            let Some(place) = ctl::BUFFER_END.checked_sub(most.next_multiple_of(64)).filter(|p| *p >= low)
+            else {
                 return false;
             };
             match self.slot().pread(place, most, fd, lending.pos) {
@@ -56,7 +57,8 @@ impl LinuxContext {
     /// have asked for.
     pub(super) fn take_from_loan(&mut self) -> Option<Borrowed> {
         let OnLoan { pos, len } = self.on_loan.take()?;
-        self.lend(self.lent & !served::FILES);
+        let names = if self.names_told == 0 { 0 } else { served::NAMES };
+        self.lend(self.lent & !served::FILES | names);
         self.later_end = ctl::BUFFER_END;
         let slot = self.slot();
         slot.set64(file::EPOCH, 0);

@@ -10,7 +10,7 @@ use core::arch::global_asm;
 use super::served;
 use crate::{
     errands,
-    layout::{self, capture, consts, ctl, errand, file, flag, kind, reply, request, state},
+    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, reply, request, state},
 };
 
 global_asm!(
@@ -416,6 +416,7 @@ umlaut_stub_leave_end:
 "#,
     served::thread!(),
     served::files!(),
+    served::names!(),
     r#"
 // A guest thread begins: rsp in its slot, everything else from registers, all signals blocked. It locks itself down
 // before anything that the guest could have written is looked at. r9 = the filter, from the request.
@@ -624,6 +625,8 @@ umlaut_stub_zygote:
     .long .Lclose - .Lhandlers
     .long .Lfadvise64 - .Lhandlers
     .long .Lioctl - .Lhandlers
+    .long .Lstat - .Lhandlers
+    .long .Llstat - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -694,7 +697,21 @@ umlaut_stub_end:
     file_reads = const file::READS,
     file_bytes = const file::BYTES,
     file_stat = const file::STAT,
-    stat_len = const 144,
+    names_epoch = const names::EPOCH,
+    names_since = const names::SINCE,
+    names_dirfd = const names::DIRFD,
+    names_flags = const names::FLAGS,
+    names_left = const names::LEFT,
+    names_next = const names::NEXT,
+    names_used = const names::USED,
+    names_prefix_len = const names::PREFIX_LEN,
+    names_prefix = const names::PREFIX,
+    names_stat = const names::STAT,
+    names_name = const names::NAME,
+    names_most = const names::MOST,
+    nofollow = const libc::AT_SYMLINK_NOFOLLOW,
+    fdcwd = const libc::AT_FDCWD,
+    stat_len = const abi::Stat::SIZE,
     stat_size = const 48,
     read_max = const 0x7fff_f000,
     empty_path = const libc::AT_EMPTY_PATH,

@@ -55,6 +55,7 @@ pub struct TaskCx {
     /// The stub may answer calls by itself.
     pub(crate) may_lend: bool,
     pub(crate) lent: super::lent::Lent,
+    pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -82,6 +83,7 @@ impl TaskCx {
             sees_futexes: false,
             may_lend: false,
             lent: super::lent::Lent::default(),
+            ahead: crate::vfs::ahead::Ahead::default(),
             regs_final: false,
         }
     }
@@ -136,6 +138,9 @@ impl TaskCx {
         };
         let ids = ids(self.task.machine.tree.ppid(pid));
         self.may_lend = ids.enabled;
+        // What other credentials were told is not for these.
+        self.ctx.foretold_used();
+        self.ahead = crate::vfs::ahead::Ahead::default();
         self.ctx.set_fast_ids(&ids);
         // The parent may have changed in between; then its hook ran before our older value.
         let now = self.task.machine.tree.ppid(pid).cast_unsigned();

@@ -11,9 +11,10 @@
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
 mod files;
+mod names;
 mod thread;
 
-pub(crate) use {files::files, thread::thread};
+pub(crate) use {files::files, names::names, thread::thread};
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
@@ -31,6 +32,8 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_close, CLOSE),
     (libc::SYS_fadvise64, FADVISE64),
     (libc::SYS_ioctl, IOCTL),
+    (libc::SYS_stat, STAT),
+    (libc::SYS_lstat, LSTAT),
 ];
 
 /// The table as the stub reads it.
