@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 
 use abi::{
     FileType, OpenFlags, Stat,
-    errno::ENOENT,
+    errno::EAGAIN,
     fs::{AT_SYMLINK_NOFOLLOW, R_OK},
 };
 use hal::Foreseen;
@@ -31,7 +31,7 @@ const MOST: usize = 48;
 /// Names of a directory that are remembered; longer listings are not foreseen.
 const LISTED: usize = 4096;
 /// So many questions in sorted order show that a program asks sorted.
-const SORTED: u32 = 3;
+const SORTED: u32 = 2;
 /// Batches in vain after which a task is left alone for a while, in questions.
 const VAIN: u32 = 3;
 const REST: u32 = 256;
@@ -57,6 +57,7 @@ pub(crate) struct Ahead {
 }
 
 /// Names of a directory in the order in which they are probably asked for.
+#[derive(Default)]
 struct Listing {
     dir: Weak<Dentry>,
     text: Vec<u8>,
@@ -66,11 +67,12 @@ struct Listing {
     next: usize,
     /// Questions that came as expected.
     hits: u32,
+    is_sorted: bool,
 }
 
 impl Listing {
     fn new(dir: &Arc<Dentry>) -> Listing {
-        Listing { dir: Arc::downgrade(dir), text: Vec::new(), ends: Vec::new(), next: 0, hits: 0 }
+        Listing { dir: Arc::downgrade(dir), ..Listing::default() }
     }
 
     fn push(&mut self, name: &[u8]) {
@@ -88,15 +90,14 @@ impl Listing {
     }
 
     fn sort(&mut self) {
+        if self.is_sorted {
+            return;
+        }
         let mut names: Vec<&[u8]> = (0..self.len()).map(|i| self.name(i)).collect();
         names.sort_unstable();
-        let mut sorted = Listing { dir: self.dir.clone(), ..Listing::new_unplaced() };
+        let mut sorted = Listing { dir: self.dir.clone(), is_sorted: true, ..Listing::default() };
         names.iter().for_each(|n| sorted.push(n));
         *self = sorted;
-    }
-
-    fn new_unplaced() -> Listing {
-        Listing { dir: Weak::new(), text: Vec::new(), ends: Vec::new(), next: 0, hits: 0 }
     }
 
     fn is_of(&self, dir: &Arc<Dentry>) -> bool {
@@ -229,8 +230,10 @@ impl TaskCx {
         if ahead.listing.is_none() {
             if ahead.reading.as_ref().is_some_and(|r| r.is_of(&dir.dentry)) {
                 ahead.listing = ahead.reading.take();
-            } else if ahead.sorted == SORTED {
-                self.list_sorted(dir)?;
+            } else if ahead.sorted >= SORTED {
+                let listing = self.list(dir);
+                // An empty one where that is not to be done.
+                self.ahead.listing = Some(listing.unwrap_or_else(|_| Listing::new(&dir.dentry)));
             }
         }
         let ahead = &mut self.ahead;
@@ -238,6 +241,9 @@ impl TaskCx {
         if !listing.is_of(&dir.dentry) {
             ahead.listing = None;
             return Ok(());
+        }
+        if listing.hits == 0 && ahead.sorted >= SORTED {
+            listing.sort();
         }
         if !listing.asked(name) || self.task.machine.vfs.is_watched() {
             return Ok(());
@@ -270,11 +276,11 @@ impl TaskCx {
     }
 
     /// Lists the directory as one who may read it sees it.
-    fn list_sorted(&mut self, dir: &Path) -> Result<()> {
+    fn list(&self, dir: &Path) -> Result<Listing> {
         let cred = self.task.cred();
         permission::check(&**dir.inode()?, &cred, R_OK)?;
         if self.task.machine.vfs.is_watched() {
-            return Ok(());
+            return Err(EAGAIN);
         }
         let file = open::open_place(&self.task, &cred, dir, OpenFlags::DIRECTORY)?;
         let mut listing = Listing::new(&dir.dentry);
@@ -289,16 +295,14 @@ impl TaskCx {
                 listing.len() < LISTED
             })?;
             if listing.len() >= LISTED {
-                return Err(ENOENT);
+                return Err(EAGAIN);
             }
             if !any || next == pos {
                 break;
             }
             pos = next;
         }
-        listing.sort();
-        self.ahead.listing = Some(listing);
-        Ok(())
+        Ok(listing)
     }
 }
 
@@ -307,7 +311,7 @@ mod tests {
     use super::*;
 
     fn listing(names: &[&str]) -> Listing {
-        let mut l = Listing::new_unplaced();
+        let mut l = Listing::default();
         names.iter().for_each(|n| l.push(n.as_bytes()));
         l
     }
