@@ -829,7 +829,7 @@ impl CpuClock for TaskClock {
 impl Drop for LinuxContext {
     fn drop(&mut self) {
         // The last context of a space takes the stub with it unless somebody else holds the space.
-        if Arc::strong_count(&self.space) > 1 && self.died.is_none() {
+        if Arc::strong_count(&self.space) > 1 && self.died.is_none() && !self.space.stub.is_killed() {
             let stopped = self.ensure_frame().is_ok();
             self.space.retire(self.thread.clone(), stopped);
         }

@@ -140,6 +140,11 @@ impl Stub {
         });
     }
 
+    /// Whether it was told to end.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(SeqCst)
+    }
+
     /// Lets the host take the process apart on any processor: whoever waits for its end goes on meanwhile.
     fn release(&self, pid: i32) {
         let cpus = self.placement.cpus();

@@ -58,6 +58,10 @@ pub fn finish(mut cx: TaskCx) {
         u
     };
     *task.mm.write() = None;
+    if Arc::strong_count(&cx.mm) == 1 {
+        // Nobody else uses it: the host begins to take it apart before anybody is told, as Linux does.
+        cx.mm.space.kill();
+    }
     leave_ipc(&task);
     close_files(&mut cx);
 
