@@ -10,7 +10,7 @@ use std::{
 
 use hal::{
     Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
-    Kicker, Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
+    Kicker, Lending, MapOp, Prot, Regs, Result, RobustHead, SignalWords, Space, errno,
 };
 
 use crate::{
@@ -734,6 +734,11 @@ impl Context for LinuxContext {
 
     fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
         self.lend(self.lent | 1 << served::SIGPROCMASK);
+        Some(self.thread.clone())
+    }
+
+    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+        self.lend(self.lent | 1 << served::SET_ROBUST_LIST);
         Some(self.thread.clone())
     }
 

@@ -391,6 +391,16 @@ impl hal::SignalWords for Thread {
     }
 }
 
+impl hal::RobustHead for Thread {
+    fn get(&self) -> u64 {
+        self.slot.u64(ctl::ROBUST).load(SeqCst)
+    }
+
+    fn set(&self, head: u64) {
+        self.slot.u64(ctl::ROBUST).store(head, SeqCst);
+    }
+}
+
 impl hal::Kicker for Thread {
     fn set_affinity(&self, mask: u64) {
         self.seat.set_allowed(mask);

@@ -649,6 +649,7 @@ umlaut_stub_service_end:
     .long .Lstat - .Lhandlers
     .long .Llstat - .Lhandlers
     .long .Lsigprocmask - .Lhandlers
+    .long .Lset_robust_list - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -708,6 +709,8 @@ umlaut_stub_end:
     pending = const ctl::PENDING,
     blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,
     set_fs = const served::ARCH_SET_FS,
+    robust = const ctl::ROBUST,
+    robust_len = const served::ROBUST_HEAD_LEN,
     get_fs = const served::ARCH_GET_FS,
     guest_last = const layout::REGION - 64,
     epoch = const layout::CONSTS + consts::EPOCH as u64,
