@@ -267,10 +267,11 @@ impl Thread {
         self.slot.set32(ctl::SPIN, rounds);
     }
 
-    /// Time that the host thread ran, and time that it waited for a processor, in nanoseconds.
-    pub(crate) fn schedstat(&self) -> (u64, u64) {
+    /// Time that the host thread ran, and time that it waited for a processor, in nanoseconds. The file stays open if
+    /// `keep`, or if it was.
+    pub(crate) fn schedstat(&self, keep: bool) -> (u64, u64) {
         let open = lock(&self.schedstat).is_some();
-        self.times(open)
+        self.times(open || keep)
     }
 
     /// Whether the host thread sleeps until it is resumed.
