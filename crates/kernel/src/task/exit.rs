@@ -48,6 +48,7 @@ pub fn finish(mut cx: TaskCx) {
     task.seccomp.leave();
     leave_memory(&mut cx);
     task.set_kicker(None);
+    task.signals.lock().mask.keep_in(None);
     cx.keep_cpu_time();
     let usage = {
         let mut u = task.usage();
