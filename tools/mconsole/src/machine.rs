@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,11 @@ impl Machine {
                     socket = Some(place);
                     break;
                 }
-                Err(e) => eprintln!("Warning: couldn't stat file: {} - {}", place.display(), reason(&e)),
+                Err(e) => {
+                    let place = printable(&place.to_string_lossy());
+                    let text = format!("Warning: couldn't stat file: {place} - {}", reason(&e));
+                    let _ = writeln!(io::stderr(), "{text}");
+                }
             }
         }
         Machine { name: name.into(), socket }
@@ -92,6 +97,11 @@ pub fn running(uml_dir: Option<&Path>) -> Vec<Running> {
 /// Whether somebody is at the other end of a socket.
 pub fn is_served(socket: &Path) -> bool {
     UnixDatagram::unbound().and_then(|probe| probe.connect(socket)).is_ok()
+}
+
+/// Whether a name leads to a socket.
+pub fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 /// The text of an error as strerror(3) has it, without the number std adds.
