@@ -14,8 +14,10 @@ use mconsole::client::{
 };
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
 
+use usage::plain;
+
 use crate::args::Options;
-use crate::machine::{Machine, is_served, printable, reason};
+use crate::machine::{Machine, is_served, printable};
 use crate::talk::{Failure, ask};
 
 /// The largest file `log -f` takes.
@@ -139,7 +141,7 @@ impl Console {
     fn log_file(&self, file: &Path) -> u8 {
         match read_log(file) {
             Ok(text) => self.log(&text),
-            Err(e) => complain(&format!("cannot read '{}': {}", file.display(), reason(&e)), 1),
+            Err(e) => complain(&format!("cannot read '{}': {}", file.display(), plain(&e)), 1),
         }
     }
 

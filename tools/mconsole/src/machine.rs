@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use mconsole::client::socket_places;
+use usage::plain;
 
 /// A machine as the user named it, and where its socket is.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ impl Machine {
                 }
                 Err(e) => {
                     let place = printable(&place.to_string_lossy());
-                    let text = format!("Warning: couldn't stat file: {place} - {}", reason(&e));
+                    let text = format!("Warning: couldn't stat file: {place} - {}", plain(&e));
                     let _ = writeln!(io::stderr(), "{text}");
                 }
             }
@@ -102,12 +103,6 @@ pub fn is_served(socket: &Path) -> bool {
 /// Whether a name leads to a socket.
 pub fn is_socket(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
-}
-
-/// The text of an error as strerror(3) has it, without the number std adds.
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_string()
 }
 
 /// Text without what a terminal could take for commands; newlines and tabs stay.

@@ -15,9 +15,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use usage::plain;
+
 use crate::args::{Action, Options, USAGE};
 use crate::console::{Console, Outcome, complain};
-use crate::machine::{Machine, printable, reason, running};
+use crate::machine::{Machine, printable, running};
 
 fn main() -> ExitCode {
     let (options, action) = match args::parse(std::env::args_os()) {
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         // A reader who has gone wants no more.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(e) => ExitCode::from(complain(&reason(&e), 1)),
+        Err(e) => ExitCode::from(complain(&plain(&e), 1)),
     }
 }
 

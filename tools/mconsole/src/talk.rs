@@ -14,7 +14,9 @@ use mconsole::packet::REPLY_MAX;
 use mconsole::{Assembler, Request};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use crate::machine::{is_served, is_socket, reason};
+use usage::plain;
+
+use crate::machine::{is_served, is_socket};
 
 /// How often to look whether a silent machine is still there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -55,7 +57,7 @@ impl fmt::Display for Failure {
             Failure::NoMachine => write!(f, "no such machine; uml_mconsole --list shows those that run"),
             Failure::TooLong => write!(f, "the command is longer than 511 bytes"),
             Failure::Send(path, e) => {
-                write!(f, "Sending command to '{}' : {}", path.display(), reason(e))?;
+                write!(f, "Sending command to '{}' : {}", path.display(), plain(e))?;
                 match e.kind() {
                     io::ErrorKind::ConnectionRefused if !is_socket(path) => write!(f, " (that is no socket)"),
                     io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
@@ -75,7 +77,7 @@ impl fmt::Display for Failure {
             Failure::Nonsense(path) => {
                 write!(f, "what answers at '{}' is no management console", path.display())
             }
-            Failure::Local(e) => write!(f, "cannot make a socket: {}", reason(e)),
+            Failure::Local(e) => write!(f, "cannot make a socket: {}", plain(e)),
         }
     }
 }
