@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use abi::Stat;
+
 use crate::{HostFile, Result, Space};
 
 /// General registers of a guest thread (x86-64; what `ptrace` calls `user_regs`).
@@ -82,6 +84,46 @@ pub struct FastIds {
     pub enabled: bool,
 }
 
+/// An open file that a guest thread is lent: until it comes to the kernel next, it may answer calls about it by itself
+/// (read, pread64, lseek, fstat and its kin, close).
+pub struct Lending<'a> {
+    pub fd: i32,
+    /// Where the file's position is, and the contents begin.
+    pub pos: u64,
+    /// What fstat(2) gives.
+    pub stat: [u8; Stat::SIZE],
+    /// The file, and how many bytes of it are to be lent at most.
+    pub contents: Option<(&'a dyn HostFile, usize)>,
+    /// Nothing comes behind the position, where no contents are lent.
+    pub at_end: bool,
+    /// [`crate::Host::lending_epoch`] from before anything of this was looked at.
+    pub epoch: u64,
+}
+
+/// What a guest thread did with a file that it was lent. All of it could be the guest's invention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Borrowed {
+    /// Not beyond `i64::MAX`.
+    pub pos: u64,
+    pub closed: bool,
+    /// Calls that read, and bytes that they gave.
+    pub reads: u32,
+    pub bytes: u64,
+}
+
+/// Attributes of names in one directory, in the order in which they will probably be asked for ([`Context::foretell`]).
+pub struct Foreseen<'a> {
+    /// What fstatat(2) is called with: the descriptor (AT_FDCWD for stat(2) and lstat(2)), AT_* flags, and the path up to
+    /// the name.
+    pub dirfd: i32,
+    pub flags: u32,
+    pub prefix: &'a [u8],
+    /// Names, and what fstatat(2) gives.
+    pub answers: &'a [(&'a [u8], [u8; Stat::SIZE])],
+    /// [`crate::Host::lending_epoch`] from before anything of this was looked up.
+    pub epoch: u64,
+}
+
 /// Makes a guest thread return to the kernel. Kept by whoever may interrupt the task.
 pub trait Kicker: Send + Sync {
     /// The running [`Context::run`], or the next one, returns [`Event::Kicked`] soon. Never blocks. May be called at any
@@ -91,6 +133,26 @@ pub trait Kicker: Send + Sync {
     fn set_affinity(&self, mask: u64) {
         let _ = mask;
     }
+}
+
+/// What the stub of one guest thread shares with the kernel about signals: it may change the blocked ones itself, while
+/// none are pending. Used from any thread of the kernel. Guest code can write all of this.
+pub trait SignalWords: Send + Sync {
+    /// The signals that are blocked now, one bit each.
+    fn blocked(&self) -> u64;
+    /// Only while the guest thread is stopped.
+    fn set_blocked(&self, set: u64);
+    /// While signals are pending the stub changes nothing. Who has queued one says so, *then* reads what is blocked: either
+    /// he sees what the stub made of it, or the stub sees him and takes it back.
+    fn set_pending(&self, any: bool);
+}
+
+/// Where one guest thread's list of robust futexes begins (set_robust_list(2)), 0 for none: its stub may change it. Used from
+/// any thread of the kernel. Guest code can write it.
+pub trait RobustHead: Send + Sync {
+    fn get(&self) -> u64;
+    /// Only while the guest thread is stopped.
+    fn set(&self, head: u64);
 }
 
 /// Reads the processor time of one guest thread, from any thread of the kernel.
@@ -161,6 +223,17 @@ pub trait Context: Send {
     /// An updater for the in-stub parent id, usable from other tasks (reparenting).
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync>;
 
+    /// Lets the stub keep the blocked signals, and change them where the guest asks for it, from now on; `None` if it cannot.
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
+        None
+    }
+
+    /// Lets the stub keep the address of the list of robust futexes, and change it where the guest asks for it, from now on;
+    /// `None` if it cannot.
+    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+        None
+    }
+
     /// Copies guest memory in; returns the bytes copied before the first address that cannot be read. May use bytes
     /// that the stub captured with the system call's arguments.
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize;
@@ -190,6 +263,26 @@ pub trait Context: Send {
     ) -> Option<Result<usize>> {
         let _ = (file, offset, addr, len);
         None
+    }
+    /// Lends an open file to the guest thread, which is about to be resumed; false if that cannot be done. What was lent
+    /// is to be taken back as soon as [`Context::run`] returns, and before others may look at the file.
+    fn lend_file(&mut self, lending: &Lending<'_>) -> bool {
+        let _ = lending;
+        false
+    }
+    /// Ends what [`Context::lend_file`] began; `None` if nothing was lent.
+    fn take_file_back(&mut self) -> Option<Borrowed> {
+        None
+    }
+    /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
+    /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.
+    fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
+        let _ = foreseen;
+        0
+    }
+    /// Ends that; how many answers it used, as it says.
+    fn foretold_used(&mut self) -> usize {
+        0
     }
     /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
     fn forget_program(&mut self) {}

@@ -1,19 +1,22 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
+mod foretold;
+mod lent;
+
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use hal::{
-    Backing, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker, MapOp, Prot,
-    Regs, Result, Space, errno,
+    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
+    Kicker, Lending, MapOp, Prot, Regs, Result, RobustHead, SignalWords, Space, errno,
 };
 
 use crate::{
     engine::{Engine, FrameShape, lock},
     host::StartError,
-    layout::{PAGE, ctl, flag, kind, reg},
+    layout::{PAGE, ctl, file, flag, kind, names, reg, served},
     slots::Slot,
     space::LinuxSpace,
     stub::code,
@@ -56,8 +59,16 @@ pub(crate) struct LinuxContext {
     later: Later,
     /// Where in the slot what is left for later begins: behind what was captured.
     later_at: usize,
+    /// And where it must end.
+    later_end: usize,
+    on_loan: Option<lent::OnLoan>,
+    /// Names told ahead.
+    names_told: usize,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
+    /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
+    lent: u32,
+    may_serve: bool,
     /// The stub cannot be used any more.
     died: Option<u8>,
 }
@@ -76,6 +87,8 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::INTERRUPTED, 0);
     slot.set32(ctl::SPIN, 0);
     slot.set32(ctl::FAST_VALID, 0);
+    slot.set32(ctl::LENT, 0);
+    slot.set64(file::EPOCH, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
     slot.set64(ctl::FS_BASE, regs.fs_base);
@@ -103,7 +116,12 @@ impl LinuxContext {
             captured: (0, 0),
             later: Later::default(),
             later_at: ctl::BUFFER,
+            later_end: ctl::BUFFER_END,
+            on_loan: None,
+            names_told: 0,
             lost: false,
+            lent: served::ALWAYS,
+            may_serve: false,
             died: None,
         };
         if gs_base != 0 {
@@ -167,6 +185,14 @@ impl LinuxContext {
             Event::Syscall { .. } => {}
             other => return Err(StartError::new(format!("a trapped system call came back as {other:?}"))),
         }
+        // A call of the service thread's, where that makes it. Were it let pass, the stub would fault behind it.
+        let rip = code::operation_ip() - 2;
+        let nr = libc::SYS_getpid as u64;
+        context.set_regs(&Regs { rip, rax: nr, rsp: 32 * PAGE, ..Regs::default() });
+        match context.run() {
+            Event::Syscall { nr: n, .. } if n == nr => {}
+            _ => return Err(StartError::new("the host does not keep guest code from the stub's own calls")),
+        }
         context.probe_copying()?;
         Ok(len)
     }
@@ -204,6 +230,12 @@ impl LinuxContext {
 
     fn slot(&self) -> &Slot {
         &self.thread.slot
+    }
+
+    /// Changes what the stub may answer from its next turn on.
+    pub(crate) fn lend(&mut self, lent: u32) {
+        self.lent = lent;
+        self.slot().set32(ctl::LENT, if self.may_serve { lent } else { 0 });
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -427,7 +459,8 @@ impl LinuxContext {
     fn room(&self, addr: u64, len: usize) -> Option<usize> {
         let at = self.later_at + self.later.used;
         let inside = addr.checked_add(len as u64).is_some_and(|end| end <= self.space.range().1);
-        let fits = len <= ctl::OUT_LEN_MAX.min(ctl::BUFFER_END - at) && self.piece(addr) < ctl::OUT_MAX;
+        let fits =
+            len <= ctl::OUT_LEN_MAX.min(self.later_end.saturating_sub(at)) && self.piece(addr) < ctl::OUT_MAX;
         (inside && fits && self.died.is_none()).then_some(at)
     }
 
@@ -690,11 +723,23 @@ impl Context for LinuxContext {
             self.slot().set32(ctl::FAST + i * 4, v);
         }
         self.slot().set32(ctl::FAST_VALID, u32::from(ids.enabled));
+        self.may_serve = ids.enabled;
+        self.lend(self.lent);
     }
 
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
         let thread = self.thread.clone();
         Arc::new(move |ppid| thread.slot.set32(ctl::FAST + 8, ppid))
+    }
+
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
+        self.lend(self.lent | 1 << served::SIGPROCMASK);
+        Some(self.thread.clone())
+    }
+
+    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+        self.lend(self.lent | 1 << served::SET_ROBUST_LIST);
+        Some(self.thread.clone())
     }
 
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize {
@@ -749,9 +794,29 @@ impl Context for LinuxContext {
         Some(done)
     }
 
+    fn lend_file(&mut self, lending: &Lending<'_>) -> bool {
+        self.put_on_loan(lending)
+    }
+
+    fn take_file_back(&mut self) -> Option<Borrowed> {
+        self.take_from_loan()
+    }
+
+    fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
+        self.tell_names(foreseen)
+    }
+
+    fn foretold_used(&mut self) -> usize {
+        self.forget_names()
+    }
+
     fn forget_program(&mut self) {
         self.flush();
         self.captured = (0, 0);
+        if self.names_told != 0 {
+            self.forget_names();
+            self.slot().wipe(names::START, names::END);
+        }
         self.slot().wipe(ctl::BUFFER, ctl::BUFFER_END);
     }
 
@@ -821,7 +886,7 @@ impl CpuClock for TaskClock {
 impl Drop for LinuxContext {
     fn drop(&mut self) {
         // The last context of a space takes the stub with it unless somebody else holds the space.
-        if Arc::strong_count(&self.space) > 1 && self.died.is_none() {
+        if Arc::strong_count(&self.space) > 1 && self.died.is_none() && !self.space.stub.is_killed() {
             let stopped = self.ensure_frame().is_ok();
             self.space.retire(self.thread.clone(), stopped);
         }

@@ -140,6 +140,11 @@ impl Stub {
         });
     }
 
+    /// Whether it was told to end.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(SeqCst)
+    }
+
     /// Lets the host take the process apart on any processor: whoever waits for its end goes on meanwhile.
     fn release(&self, pid: i32) {
         let cpus = self.placement.cpus();
@@ -239,6 +244,8 @@ pub(crate) struct Engine {
     pub(crate) has_proc: bool,
     /// The host never refuses anonymous memory that is not reserved: nobody need wait until it is mapped.
     pub(crate) maps_freely: bool,
+    /// The host dispatches system calls by where they are made: guest threads need no filter of their own.
+    dispatches: bool,
     /// Hard limit of private writable memory that stubs inherit.
     pub(crate) data_limit: u64,
     closed: AtomicBool,
@@ -265,8 +272,21 @@ fn vdso_range() -> Option<(u64, u64, u64)> {
 }
 
 impl Engine {
+    /// Which files on loan stubs believe in: those lent since the last change.
+    pub(crate) fn epoch(&self) -> &std::sync::atomic::AtomicU64 {
+        self.slots.window().u64(consts::EPOCH as u64)
+    }
+
     /// Makes the memory objects, the keeper and the first stub.
     pub(crate) fn start(cpus: u32) -> core::result::Result<Arc<Engine>, StartError> {
+        Engine::start_guarded(cpus, process::can_dispatch())
+    }
+
+    /// As [`Engine::start`], told whether guest threads are to be confined by dispatch or by filters.
+    pub(crate) fn start_guarded(
+        cpus: u32,
+        dispatches: bool,
+    ) -> core::result::Result<Arc<Engine>, StartError> {
         let memfd =
             |e: Errno| StartError::new(format!("the host refuses memory objects (memfd_create, mmap): {e}"));
         if memory::auxv(libc::AT_HWCAP2) & 2 == 0 {
@@ -313,6 +333,7 @@ impl Engine {
         w.u64(consts::CTL_FD as u64).store(slots.fd().as_raw_fd() as u64, Relaxed);
         w.u64(consts::CTL_RO_FD as u64).store(ctl_ro.as_raw_fd() as u64, Relaxed);
         w.u64(consts::OWNER as u64).store(process::own_pid() as u64, Relaxed);
+        w.u64(consts::EPOCH as u64).store(1, Relaxed);
         for (at, code_at, filter) in [
             (consts::STRICT, consts::STRICT_CODE, filter::strict()),
             (consts::CLOSED, consts::CLOSED_CODE, filter::closed()),
@@ -323,6 +344,7 @@ impl Engine {
             w.write(code_at as u64, &code);
         }
         w.write(consts::CAPTURES as u64, &crate::x86_64::captures::table());
+        w.write(consts::SERVED as u64, &crate::stub::served::table());
 
         let has_proc = std::fs::metadata("/proc/self/schedstat").is_ok();
         let pages = slots.take_pages().map_err(memfd)?;
@@ -339,7 +361,7 @@ impl Engine {
             consts_offset: 0,
             pages_offset: pages.offset(),
             gone,
-            filter: filter::service(),
+            filter: filter::common(),
             rseq: (0, 0),
             sched: process::is_ordinary().then(|| process::SchedAttr::with_slice(0)),
         };
@@ -357,6 +379,7 @@ impl Engine {
             texts: if has_proc { Texts::new(reopen) } else { None },
             has_proc,
             maps_freely: has_proc && facts::maps_freely(),
+            dispatches,
             data_limit: process::hard_data_limit(),
             closed: AtomicBool::new(false),
             _code: code_ro,
@@ -477,6 +500,15 @@ impl Engine {
         self.slots.fd().as_raw_fd() as u32
     }
 
+    /// Address in stubs of the filter of a new guest thread; 0 if it is confined without.
+    pub(crate) fn filter(&self, futexes: Futexes) -> u64 {
+        match futexes {
+            Futexes::Host if self.dispatches => 0,
+            Futexes::Host => layout::CONSTS + consts::STRICT as u64,
+            Futexes::Trap => layout::CONSTS + consts::CLOSED as u64,
+        }
+    }
+
     /// Whether the machine is being taken down.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Relaxed)
@@ -503,7 +535,7 @@ impl Engine {
         parent.stub().serve_from(self.placement.here());
         stub.cpu.store(parent.stub().cpu.load(Relaxed), Relaxed);
         // What the child does first of all, posted before it is there.
-        service.prepare(&[Thread::clone_op(0, futexes)]);
+        service.prepare(&[Thread::clone_op(0, self.filter(futexes))]);
         lock(&self.book).births += 1;
         let thread = Thread::new(stub.clone(), slot, 0, futexes);
         let born = self.deliver(parent, &stub, &mut service, &thread, slot_offset);

@@ -5,6 +5,7 @@ mod basics;
 mod copies;
 mod later;
 mod patched;
+mod served;
 mod texts;
 
 use std::sync::Arc;

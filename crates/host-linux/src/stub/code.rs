@@ -7,9 +7,11 @@
 
 use core::arch::global_asm;
 
+use super::served;
 use crate::{
     errands,
-    layout::{self, capture, consts, ctl, errand, flag, kind, reply, request, state},
+    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, reply, request, state},
+    sys::process,
 };
 
 global_asm!(
@@ -18,6 +20,18 @@ global_asm!(
 .p2align 12
 .globl umlaut_stub_begin
 umlaut_stub_begin:
+
+// Before an instruction that touches guest memory: where the stub goes on if that faults. The table stands behind the code.
+.subsection 1
+.p2align 2
+.Lstub_excuses:
+.subsection 0
+.macro on_fault to
+.Lexcused\@:
+    .subsection 1
+    .long .Lexcused\@ - umlaut_stub_begin, \to - umlaut_stub_begin
+    .subsection 0
+.endm
 
 // Signal handler: edi = signal, rsi = siginfo, rdx = ucontext; on the slot's own stack.
 .globl umlaut_stub_handler
@@ -33,23 +47,16 @@ umlaut_stub_handler:
     // Stub code was interrupted: a kick only leaves a mark, unless the thread was about to leave.
     cmp edi, {sigurg}
     je 1f
-    lea rcx, [rip + 63f]
-    cmp rax, rcx
-    lea rcx, [rip + 64f]
-    je 4f
-    lea rcx, [rip + 43f]
-    cmp rax, rcx
-    lea rcx, [rip + 48f]
-    je 4f
-    lea rcx, [rip + 46f]
-    cmp rax, rcx
-    lea rcx, [rip + 48f]
-    je 4f
-    lea rcx, [rip + 60f]
-    cmp rax, rcx
-    jne 3f
-    // An instruction of the stub that touches guest memory faulted: say so.
-    lea rcx, [rip + 61f]
+    // An instruction of the stub that touches guest memory faulted: the table says where that is said.
+    lea r9, [rip + .Lstub_excuses]
+7:  mov r10d, [r9]
+    mov r11d, [r9 + 4]
+    add r9, 8
+    test r10d, r10d
+    jz 3f
+    cmp r10d, r8d
+    jne 7b
+    add rcx, r11
 4:  mov [rdx + {uc_rip}], rcx
     jmp 2f
 1:  mov dword ptr [rbx + {interrupted}], 1
@@ -182,10 +189,12 @@ umlaut_stub_errand_ip:
     add r9, 64
     cmp r9, r8
     jb 67b
-63: rep movsb
+    on_fault .Lcopy_fault
+    rep movsb
     add r15, {out_step}
     jmp 65b
-64: mov ebp, {kind_copy_fault}
+.Lcopy_fault:
+    mov ebp, {kind_copy_fault}
     jmp 16b
 66: test r14d, {f_fs}
     jz 32f
@@ -197,9 +206,11 @@ umlaut_stub_errand_ip:
     mov eax, [rbx + {cas_old}]
     mov edx, [rbx + {cas_new}]
     xor esi, esi
-60: lock cmpxchg [rdi], edx
+    on_fault .Lcas_fault
+    lock cmpxchg [rdi], edx
     jmp 62f
-61: mov esi, 1
+.Lcas_fault:
+    mov esi, 1
 62: mov [rbx + {cas_old}], eax
     mov [rbx + {cas_fault}], esi
     mov ebp, {kind_cas}
@@ -270,6 +281,26 @@ umlaut_stub_entry:
     mov [rbx + {fs_base}], rax
     mov ebp, {kind_patched}
     mov r13d, 1
+    // Calls that the stub may answer, if the kernel process lent it what they are about.
+    mov eax, gs:[{regs} + 0x00]
+    cmp eax, {served_len}
+    jae .Lcapture
+    movabs rcx, {served}
+    movzx ecx, byte ptr [rcx + rax]
+    mov eax, [rbx + {lent}]
+    bt eax, ecx
+    jnc .Lcapture
+    lea rax, [rip + .Lhandlers]
+    movsxd rcx, dword ptr [rax + rcx * 4]
+    add rax, rcx
+    jmp rax
+    // A handler leaves the call to the kernel process; rbx, rbp and r13 as they were.
+.Lrefuse:
+    mov rdi, gs:[{regs} + 0x38]
+    mov rsi, gs:[{regs} + 0x30]
+    mov rdx, gs:[{regs} + 0x10]
+    mov r10, gs:[{regs} + 0x50]
+.Lcapture:
     // What the call's arguments point to, if the table says so: r10 = its address, r9 = the buffer, r8 = bytes.
     mov eax, gs:[{regs} + 0x00]
     xor r8d, r8d
@@ -287,7 +318,9 @@ umlaut_stub_entry:
 42: mov r10, rsi
     cmp rsi, 0x1000
     jb 49f
-43: mov al, [rsi]
+43:
+    on_fault .Lno_capture
+    mov al, [rsi]
     mov [r9 + r8], al
     inc rsi
     inc r8d
@@ -295,7 +328,7 @@ umlaut_stub_entry:
     jz 49f
     cmp r8d, {str_max}
     jb 43b
-    jmp 48f
+    jmp .Lno_capture
 44: cmp ecx, {rsi_rdx}
     je 45f
     cmp ecx, {rsi_rdx16}
@@ -340,12 +373,17 @@ umlaut_stub_entry:
     mov rdi, r9
     mov r8d, edx
     mov ecx, edx
-46: rep movsb
+    on_fault .Lno_capture
+    rep movsb
     jmp 49f
-48: xor r8d, r8d
+.Lno_capture:
+    xor r8d, r8d
 49: mov [rbx + {cap_addr}], r10
     mov [rbx + {cap_len}], r8d
     jmp 16b
+    // A handler has answered: rax = result.
+.Lserved:
+    mov gs:[{regs} + 0x00], rax
 .globl umlaut_stub_leave
 umlaut_stub_leave:
     mov rsp, gs:[{stack}]
@@ -376,15 +414,35 @@ umlaut_stub_leave:
     mov rsp, gs:[{regs} + 0x20]
     jmp qword ptr gs:[{regs} + 0x08]
 umlaut_stub_leave_end:
-
+"#,
+    served::thread!(),
+    served::signals!(),
+    served::files!(),
+    served::names!(),
+    r#"
+// From here on is the service thread's: guest threads make no call at any instruction of this part.
+.globl umlaut_stub_service
+umlaut_stub_service:
 // A guest thread begins: rsp in its slot, everything else from registers, all signals blocked. It locks itself down
-// before anything that the guest could have written is looked at. r9 = the filter, from the request.
-70: mov eax, 317
+// before anything that the guest could have written is looked at. r9 = its filter, from the request, or 0: the host keeps
+// it from the calls of this part without one.
+70: test r9, r9
+    jz 71f
+    mov eax, 317
     mov edi, 1
     mov esi, 4
     mov rdx, r9
     syscall
-    test rax, rax
+    jmp 72f
+71: mov eax, 157
+    mov edi, {dispatch}
+    mov esi, {dispatch_inside}
+    lea rdx, [rip + umlaut_stub_service]
+    lea r10, [rip + umlaut_stub_service_end]
+    sub r10, rdx
+    xor r8d, r8d
+    syscall
+72: test rax, rax
     jnz 99f
     mov rbx, rsp
     and rbx, {slot_mask}
@@ -497,6 +555,8 @@ umlaut_stub_zygote:
     // Who comes back from a clone knows it by registers alone: the page may hold the next batch by then.
     mov esp, eax
     syscall
+.globl umlaut_stub_operation_ip
+umlaut_stub_operation_ip:
     cmp rsp, 0x10000
     ja 70b
     cmp esp, 56
@@ -570,6 +630,29 @@ umlaut_stub_zygote:
     mov edi, 127
     syscall
     ud2
+.globl umlaut_stub_service_end
+umlaut_stub_service_end:
+
+// The handlers, by their numbers in `layout::served`.
+.p2align 2
+.Lhandlers:
+    .long .Lrefuse - .Lhandlers
+    .long .Larch_prctl - .Lhandlers
+    .long .Lread - .Lhandlers
+    .long .Lpread64 - .Lhandlers
+    .long .Llseek - .Lhandlers
+    .long .Lfstat - .Lhandlers
+    .long .Lnewfstatat - .Lhandlers
+    .long .Lclose - .Lhandlers
+    .long .Lfadvise64 - .Lhandlers
+    .long .Lioctl - .Lhandlers
+    .long .Lstat - .Lhandlers
+    .long .Llstat - .Lhandlers
+    .long .Lsigprocmask - .Lhandlers
+    .long .Lset_robust_list - .Lhandlers
+// Behind the table.
+.subsection 2
+    .long 0
 .globl umlaut_stub_end
 umlaut_stub_end:
 .popsection
@@ -577,6 +660,8 @@ umlaut_stub_end:
     slot_mask = const -(layout::SLOT_LEN as i64),
     slot_len = const layout::SLOT_LEN,
     slots = const layout::SLOTS,
+    dispatch = const process::SYSCALL_DISPATCH,
+    dispatch_inside = const process::DISPATCH_INSIDE,
     slots_rest = const layout::SLOTS_MAX * layout::SLOT_LEN,
     code_len = const layout::CODE_LEN,
     uc_rip = const 168,
@@ -617,6 +702,52 @@ umlaut_stub_end:
     out_count = const ctl::OUT_COUNT,
     out_list = const ctl::OUT_LIST,
     out_step = const ctl::OUT_STEP,
+    served = const layout::CONSTS + consts::SERVED as u64,
+    served_len = const consts::SERVED_LEN,
+    lent = const ctl::LENT,
+    blocked = const ctl::BLOCKED,
+    pending = const ctl::PENDING,
+    blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,
+    set_fs = const served::ARCH_SET_FS,
+    robust = const ctl::ROBUST,
+    robust_len = const served::ROBUST_HEAD_LEN,
+    get_fs = const served::ARCH_GET_FS,
+    guest_last = const layout::REGION - 64,
+    epoch = const layout::CONSTS + consts::EPOCH as u64,
+    file_epoch = const file::EPOCH,
+    file_since = const file::SINCE,
+    file_time = const file::TIME,
+    file_fd = const file::FD,
+    file_closed = const file::CLOSED,
+    file_pos = const file::POS,
+    file_from = const file::FROM,
+    file_len = const file::LEN,
+    file_at = const file::AT,
+    file_ends = const file::ENDS,
+    file_reads = const file::READS,
+    file_bytes = const file::BYTES,
+    file_stat = const file::STAT,
+    names_epoch = const names::EPOCH,
+    names_since = const names::SINCE,
+    names_dirfd = const names::DIRFD,
+    names_flags = const names::FLAGS,
+    names_left = const names::LEFT,
+    names_next = const names::NEXT,
+    names_used = const names::USED,
+    names_prefix_len = const names::PREFIX_LEN,
+    names_prefix = const names::PREFIX,
+    names_stat = const names::STAT,
+    names_name = const names::NAME,
+    names_most = const names::MOST,
+    nofollow = const libc::AT_SYMLINK_NOFOLLOW,
+    fdcwd = const libc::AT_FDCWD,
+    stat_len = const abi::Stat::SIZE,
+    stat_size = const 48,
+    read_max = const 0x7fff_f000,
+    empty_path = const libc::AT_EMPTY_PATH,
+    fadvise_last = const libc::POSIX_FADV_NOREUSE,
+    tcgets = const libc::TCGETS,
+    enotty = const -libc::ENOTTY,
     captures = const layout::CONSTS + consts::CAPTURES as u64,
     captures_len = const consts::CAPTURES_LEN,
     cap = const ctl::BUFFER,
@@ -677,6 +808,9 @@ unsafe extern "C" {
     fn umlaut_stub_trap();
     fn umlaut_stub_trap_ip();
     fn umlaut_stub_entry();
+    fn umlaut_stub_service();
+    fn umlaut_stub_service_end();
+    fn umlaut_stub_operation_ip();
     fn umlaut_stub_zygote();
 }
 
@@ -740,6 +874,16 @@ pub(crate) fn trap_ip() -> u64 {
 /// Where patched sites enter.
 pub(crate) fn entry() -> u64 {
     placed(umlaut_stub_entry)
+}
+
+/// The part that is the service thread's: its first address and the one behind.
+pub(crate) fn service() -> (u64, u64) {
+    (placed(umlaut_stub_service), placed(umlaut_stub_service_end))
+}
+
+/// Instruction pointer that a filter sees where the service thread makes the calls that it is asked for.
+pub(crate) fn operation_ip() -> u64 {
+    placed(umlaut_stub_operation_ip)
 }
 
 pub(crate) fn zygote() -> u64 {

@@ -2,4 +2,5 @@
 
 pub(crate) mod code;
 pub(crate) mod filter;
+pub(crate) mod served;
 pub(crate) mod zygote;

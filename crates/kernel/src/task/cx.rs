@@ -52,6 +52,10 @@ pub struct TaskCx {
     pub(crate) restart_as: Option<super::run::Restart>,
     /// The guest thread's futex calls come here.
     pub(crate) sees_futexes: bool,
+    /// The stub may answer calls by itself.
+    pub(crate) may_lend: bool,
+    pub(crate) lent: super::lent::Lent,
+    pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -77,6 +81,9 @@ impl TaskCx {
             watching: false,
             restart_as: None,
             sees_futexes: false,
+            may_lend: false,
+            lent: super::lent::Lent::default(),
+            ahead: crate::vfs::ahead::Ahead::default(),
             regs_final: false,
         }
     }
@@ -108,6 +115,11 @@ impl TaskCx {
             node.ppid_hooks.push((tid, hook));
         }
         self.update_fast_ids();
+        let words = self.ctx.lend_signals();
+        self.task.signals.lock().mask.keep_in(words);
+        let word = self.ctx.lend_robust_head();
+        self.task.robust_list.lock().keep_in(word);
+        crate::signal::signals_changed(&self.task);
         // A kick between the old context's end and now would be lost.
         if !self.task.work().is_empty() {
             self.task.interrupt();
@@ -118,6 +130,7 @@ impl TaskCx {
     pub fn update_fast_ids(&mut self) {
         let c = self.task.cred();
         let pid = self.task.pid();
+        let dispatch = &self.task.machine.dispatch;
         let ids = |ppid: Pid| hal::FastIds {
             pid: pid.cast_unsigned(),
             tid: self.task.tid().cast_unsigned(),
@@ -126,9 +139,13 @@ impl TaskCx {
             euid: c.euid,
             gid: c.gid,
             egid: c.egid,
-            enabled: !self.task.machine.dispatch.trace() && self.task.seccomp.mode() == 0,
+            enabled: !dispatch.trace() && dispatch.meter().is_none() && self.task.seccomp.mode() == 0,
         };
         let ids = ids(self.task.machine.tree.ppid(pid));
+        self.may_lend = ids.enabled;
+        // What other credentials were told is not for these.
+        self.ctx.foretold_used();
+        self.ahead = crate::vfs::ahead::Ahead::default();
         self.ctx.set_fast_ids(&ids);
         // The parent may have changed in between; then its hook ran before our older value.
         let now = self.task.machine.tree.ppid(pid).cast_unsigned();

@@ -44,6 +44,10 @@ pub trait FileOps: Any + Send + Sync {
     fn stays_at_start(&self) -> bool {
         false
     }
+    /// lseek(2) refuses places that are told from an end, which the file does not have: EINVAL.
+    fn has_no_end(&self) -> bool {
+        false
+    }
     /// Positions of a stream that has them all the same, elsewhere.
     fn seekable(&self) -> Option<&dyn super::inherited::Seekable> {
         None
@@ -81,6 +85,10 @@ pub trait FileOps: Any + Send + Sync {
     /// ENOTTY for commands it does not know. The argument may be a guest address.
     fn ioctl(&self, _file: &File, _cx: &mut TaskCx, _cmd: u32, _arg: u64) -> Result<u64> {
         Err(abi::errno::ENOTTY)
+    }
+    /// The host's regular file that reads are answered from, whoever reads, and that fstat(2) tells of.
+    fn host_contents(&self) -> Option<Arc<dyn hal::HostFile>> {
+        None
     }
     /// How it can be mapped; `None`: ENODEV.
     fn mappable(&self) -> Option<Arc<dyn Mappable>> {
