@@ -122,6 +122,18 @@ pub trait Kicker: Send + Sync {
     }
 }
 
+/// What the stub of one guest thread shares with the kernel about signals: it may change the blocked ones itself, while
+/// none are pending. Used from any thread of the kernel. Guest code can write all of this.
+pub trait SignalWords: Send + Sync {
+    /// The signals that are blocked now, one bit each.
+    fn blocked(&self) -> u64;
+    /// Only while the guest thread is stopped.
+    fn set_blocked(&self, set: u64);
+    /// While signals are pending the stub changes nothing. Who has queued one says so, *then* reads what is blocked: either
+    /// he sees what the stub made of it, or the stub sees him and takes it back.
+    fn set_pending(&self, any: bool);
+}
+
 /// Reads the processor time of one guest thread, from any thread of the kernel.
 pub trait CpuClock: Send + Sync {
     /// User and system nanoseconds used so far, as [`Context::cpu_time_ns`]. After the context's end: the last value known,
@@ -189,6 +201,11 @@ pub trait Context: Send {
     fn set_fast_ids(&mut self, ids: &FastIds);
     /// An updater for the in-stub parent id, usable from other tasks (reparenting).
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync>;
+
+    /// Lets the stub keep the blocked signals, and change them where the guest asks for it, from now on; `None` if it cannot.
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
+        None
+    }
 
     /// Copies guest memory in; returns the bytes copied before the first address that cannot be read. May use bytes
     /// that the stub captured with the system call's arguments.

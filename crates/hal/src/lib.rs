@@ -14,7 +14,9 @@ pub mod mock;
 mod space;
 mod stream;
 
-pub use context::{Borrowed, Context, CpuClock, Event, Exception, FastIds, FutexCall, Kicker, Lending, Regs};
+pub use context::{
+    Borrowed, Context, CpuClock, Event, Exception, FastIds, FutexCall, Kicker, Lending, Regs, SignalWords,
+};
 pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};
 pub use space::{Backing, MapOp, Prot, SharedMem, Space};

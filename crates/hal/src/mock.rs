@@ -12,13 +12,14 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use crate::{
-    Context, Event, FastIds, Host, HostFacts, HostFile, Kicker, Regs, Result, SharedMem, Space, Stream, errno,
+    Context, Event, FastIds, Host, HostFacts, HostFile, Kicker, Regs, Result, SharedMem, SignalWords, Space,
+    Stream, errno,
 };
 
 pub use space::{MockShared, MockSpace};
@@ -79,6 +80,37 @@ impl Kicker for KickState {
     }
 }
 
+/// Words about signals that scripted guest code changes as a stub would.
+#[derive(Default)]
+pub struct MockSignals {
+    blocked: AtomicU64,
+    pending: AtomicBool,
+}
+
+impl MockSignals {
+    /// What the stub does at `rt_sigprocmask`; false if it leaves that to the kernel.
+    pub fn change(&self, blocked: u64) -> bool {
+        let old = self.blocked.swap(blocked, Ordering::SeqCst);
+        let pending = self.pending.load(Ordering::SeqCst);
+        if pending {
+            self.blocked.store(old, Ordering::SeqCst);
+        }
+        !pending
+    }
+}
+
+impl SignalWords for MockSignals {
+    fn blocked(&self) -> u64 {
+        self.blocked.load(Ordering::SeqCst)
+    }
+    fn set_blocked(&self, set: u64) {
+        self.blocked.store(set, Ordering::SeqCst);
+    }
+    fn set_pending(&self, any: bool) {
+        self.pending.store(any, Ordering::SeqCst);
+    }
+}
+
 /// A scripted guest thread.
 pub struct MockContext {
     shared: Arc<Inner>,
@@ -91,6 +123,7 @@ pub struct MockContext {
     kick: Arc<KickState>,
     fpu: Vec<u8>,
     ids: FastIds,
+    signals: Arc<MockSignals>,
 }
 
 impl MockContext {
@@ -106,12 +139,18 @@ impl MockContext {
             kick: Arc::default(),
             fpu: vec![0; 512],
             ids: FastIds::default(),
+            signals: Arc::default(),
         }
     }
 
     /// The identity values last given for in-stub answers.
     pub fn fast_ids(&self) -> FastIds {
         self.ids
+    }
+
+    /// The words about signals, as its stub has them.
+    pub fn signals(&self) -> Arc<MockSignals> {
+        self.signals.clone()
     }
 
     fn take_kick(&self) -> bool {
@@ -199,6 +238,9 @@ impl Context for MockContext {
     }
     fn set_fast_ids(&mut self, ids: &FastIds) {
         self.ids = *ids;
+    }
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
+        Some(self.signals.clone())
     }
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
         Arc::new(|_| {})

@@ -8,8 +8,8 @@ use std::{
 };
 
 use hal::{
-    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker, Lending, MapOp, Prot,
-    Regs, Result, Space, errno,
+    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker,
+    Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
 };
 
 use crate::{
@@ -447,7 +447,8 @@ impl LinuxContext {
     fn room(&self, addr: u64, len: usize) -> Option<usize> {
         let at = self.later_at + self.later.used;
         let inside = addr.checked_add(len as u64).is_some_and(|end| end <= self.space.range().1);
-        let fits = len <= ctl::OUT_LEN_MAX.min(self.later_end.saturating_sub(at)) && self.piece(addr) < ctl::OUT_MAX;
+        let fits =
+            len <= ctl::OUT_LEN_MAX.min(self.later_end.saturating_sub(at)) && self.piece(addr) < ctl::OUT_MAX;
         (inside && fits && self.died.is_none()).then_some(at)
     }
 
@@ -717,6 +718,11 @@ impl Context for LinuxContext {
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
         let thread = self.thread.clone();
         Arc::new(move |ppid| thread.slot.set32(ctl::FAST + 8, ppid))
+    }
+
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
+        self.lend(self.lent | 1 << served::SIGPROCMASK);
+        Some(self.thread.clone())
     }
 
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize {

@@ -95,6 +95,9 @@ pub(crate) mod ctl {
     pub(crate) const FAST_VALID: usize = 0x11c;
     /// What the stub may answer now: bits by the numbers in [`crate::layout::served`].
     pub(crate) const LENT: usize = 0x124;
+    /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
+    pub(crate) const BLOCKED: usize = 0x128;
+    pub(crate) const PENDING: usize = 0x130;
     /// Errands before it goes on, see [`crate::errands`].
     pub(crate) const ERRAND_COUNT: usize = 0x120;
     pub(crate) const ERRANDS: usize = 0x200;
@@ -210,14 +213,15 @@ pub(crate) mod capture {
 /// [`ctl::LENT`]. 0 is nobody.
 pub(crate) mod served {
     pub(crate) const ARCH_PRCTL: u8 = 1;
-    pub(crate) const READ: u8 = 2;
-    pub(crate) const PREAD64: u8 = 3;
-    pub(crate) const LSEEK: u8 = 4;
-    pub(crate) const FSTAT: u8 = 5;
-    pub(crate) const NEWFSTATAT: u8 = 6;
-    pub(crate) const CLOSE: u8 = 7;
-    pub(crate) const FADVISE64: u8 = 8;
-    pub(crate) const IOCTL: u8 = 9;
+    pub(crate) const SIGPROCMASK: u8 = 2;
+    pub(crate) const READ: u8 = 3;
+    pub(crate) const PREAD64: u8 = 4;
+    pub(crate) const LSEEK: u8 = 5;
+    pub(crate) const FSTAT: u8 = 6;
+    pub(crate) const NEWFSTATAT: u8 = 7;
+    pub(crate) const CLOSE: u8 = 8;
+    pub(crate) const FADVISE64: u8 = 9;
+    pub(crate) const IOCTL: u8 = 10;
     /// Those about a file on loan.
     pub(crate) const FILES: u32 = 1 << READ
         | 1 << PREAD64

@@ -380,6 +380,20 @@ impl Thread {
     }
 }
 
+impl hal::SignalWords for Thread {
+    fn blocked(&self) -> u64 {
+        self.slot.u64(ctl::BLOCKED).load(SeqCst)
+    }
+
+    fn set_blocked(&self, set: u64) {
+        self.slot.u64(ctl::BLOCKED).store(set, SeqCst);
+    }
+
+    fn set_pending(&self, any: bool) {
+        self.slot.u32(ctl::PENDING).store(u32::from(any), SeqCst);
+    }
+}
+
 impl hal::Kicker for Thread {
     fn set_affinity(&self, mask: u64) {
         self.seat.set_allowed(mask);

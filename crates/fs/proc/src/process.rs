@@ -379,7 +379,7 @@ fn signal_sets(a: &About) -> (u64, u64, u64, u64) {
     let Some(t) = &a.task else { return (0, 0, 0, 0) };
     let (pending, mask) = {
         let s = t.signals.lock();
-        (s.pending.set().bits(), s.mask.bits())
+        (s.pending.set().bits(), s.mask.get().bits())
     };
     let shared = a.process.signals.lock().pending.set().bits();
     let table = a.process.actions.read().snapshot();

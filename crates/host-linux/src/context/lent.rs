@@ -25,7 +25,8 @@ impl LinuxContext {
         if let Some((host_file, most)) = lending.contents {
             let fd = host_file.raw_fd();
             let low = self.later_at + self.later.used;
-            let Some(place) = ctl::BUFFER_END.checked_sub(most.next_multiple_of(64)).filter(|p| *p >= low) else {
+            let Some(place) = ctl::BUFFER_END.checked_sub(most.next_multiple_of(64)).filter(|p| *p >= low)
+            else {
                 return false;
             };
             match self.slot().pread(place, most, fd, lending.pos) {

@@ -415,6 +415,7 @@ umlaut_stub_leave:
 umlaut_stub_leave_end:
 "#,
     served::thread!(),
+    served::signals!(),
     served::files!(),
     r#"
 // A guest thread begins: rsp in its slot, everything else from registers, all signals blocked. It locks itself down
@@ -616,6 +617,7 @@ umlaut_stub_zygote:
 .Lhandlers:
     .long .Lrefuse - .Lhandlers
     .long .Larch_prctl - .Lhandlers
+    .long .Lsigprocmask - .Lhandlers
     .long .Lread - .Lhandlers
     .long .Lpread64 - .Lhandlers
     .long .Llseek - .Lhandlers
@@ -677,6 +679,9 @@ umlaut_stub_end:
     served = const layout::CONSTS + consts::SERVED as u64,
     served_len = const consts::SERVED_LEN,
     lent = const ctl::LENT,
+    blocked = const ctl::BLOCKED,
+    pending = const ctl::PENDING,
+    blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,
     set_fs = const served::ARCH_SET_FS,
     get_fs = const served::ARCH_GET_FS,
     guest_last = const layout::REGION - 64,

@@ -184,3 +184,86 @@ fn kicks_are_not_lost_in_a_handler() {
         }
     });
 }
+
+const SIGPROCMASK: u32 = libc::SYS_rt_sigprocmask as u32;
+
+fn word(c: &mut dyn Context, at: u64) -> u64 {
+    let mut b = [0; 8];
+    assert_eq!(c.read(at, &mut b), 8);
+    u64::from_le_bytes(b)
+}
+
+fn put(c: &mut dyn Context, at: u64, v: u64) {
+    assert_eq!(c.write(at, &v.to_le_bytes()), 8);
+}
+
+#[test]
+fn signals_are_blocked_in_the_stub() {
+    let host = host();
+    let (set, old) = (DATA, DATA + 8);
+    let run = |how: u64, before: u64, given: u64| {
+        let mut c = rounds(&host, SIGPROCMASK, &[how, set, old, 8]);
+        let words = c.lend_signals().unwrap();
+        words.set_blocked(before);
+        put(&mut *c, set, given);
+        assert_eq!(served(&mut *c), 0);
+        assert_eq!(word(&mut *c, old), before);
+        words.blocked()
+    };
+    assert_eq!(run(0, 0b0011, 0b0110), 0b0111);
+    assert_eq!(run(1, 0b0011, 0b0110), 0b0001);
+    assert_eq!(run(2, 0b0011, 0b0110), 0b0110);
+    // Neither SIGKILL nor SIGSTOP.
+    assert_eq!(run(2, 0, u64::MAX), !(1 << 8 | 1 << 18));
+    // One and the same place for both, none for either.
+    let mut c = rounds(&host, SIGPROCMASK, &[2, set, set, 8]);
+    let words = c.lend_signals().unwrap();
+    put(&mut *c, set, 5);
+    assert_eq!((served(&mut *c), words.blocked(), word(&mut *c, set)), (0, 5, 0));
+    assert_eq!((served(&mut *c), words.blocked(), word(&mut *c, set)), (0, 0, 5));
+    let mut c = rounds(&host, SIGPROCMASK, &[99, 0, old, 8]);
+    let words = c.lend_signals().unwrap();
+    words.set_blocked(9);
+    words.set_pending(true);
+    assert_eq!((served(&mut *c), word(&mut *c, old)), (0, 9));
+    let mut c = rounds(&host, SIGPROCMASK, &[0, set, 0, 8]);
+    let words = c.lend_signals().unwrap();
+    put(&mut *c, set, 4);
+    assert_eq!((served(&mut *c), words.blocked()), (0, 4));
+}
+
+#[test]
+fn a_mask_that_matters_now_is_the_kernels() {
+    let host = host();
+    let args = [2, DATA, DATA + 8, 8];
+    let mut c = rounds(&host, SIGPROCMASK, &args);
+    // Not lent yet.
+    refused(&mut *c, SIGPROCMASK, &args);
+    let words = c.lend_signals().unwrap();
+    words.set_pending(true);
+    put(&mut *c, DATA, 6);
+    refused(&mut *c, SIGPROCMASK, &args);
+    assert_eq!((words.blocked(), word(&mut *c, DATA + 8)), (0, 0));
+    words.set_pending(false);
+    assert_eq!((served(&mut *c), words.blocked()), (0, 6));
+    // Faults of both places, bad numbers: nothing has changed.
+    for args in [
+        [2, DATA, 0x7000_0000, 8],
+        [2, DATA, TEXT, 8],
+        [2, DATA, REGION - 8, 8],
+        [2, 0x7000_0000, DATA + 8, 8],
+        [2, SLOTS, DATA + 8, 8],
+        [2, DATA, SLOTS, 8],
+        [3, DATA, DATA + 8, 8],
+        [u64::MAX, DATA, 0, 8],
+        [2, DATA, DATA + 8, 4],
+        [2, DATA, DATA + 8, 128],
+    ] {
+        let mut c = rounds(&host, SIGPROCMASK, &args);
+        let words = c.lend_signals().unwrap();
+        words.set_blocked(1);
+        put(&mut *c, DATA, 6);
+        (0..3).for_each(|_| refused(&mut *c, SIGPROCMASK, &args));
+        assert_eq!((words.blocked(), word(&mut *c, DATA + 8)), (1, 0), "{args:x?}");
+    }
+}

@@ -50,7 +50,7 @@ impl Thread {
         let fpu = cx.ctx.fpu().unwrap_or_default();
         let (pending, blocked) = {
             let s = task.signals.lock();
-            (s.pending.set(), s.mask)
+            (s.pending.set(), s.mask.get())
         };
         let usage = task.usage();
         let status = PrStatus {

@@ -22,7 +22,7 @@ pub(crate) fn signal_stop(cx: &mut TaskCx, s: Signal, info: SigInfo) -> Option<(
         return Some((s, left.info.unwrap_or(info)));
     }
     let info = tracers(cx, new);
-    if cx.task.signals.lock().mask.has(new) {
+    if cx.task.signals.lock().mask.get().has(new) {
         signal::send_to_task(&cx.task, info);
         return None;
     }
@@ -61,7 +61,7 @@ pub fn set_siginfo(cx: &TaskCx, tid: Pid, info: SigInfo) -> Result<()> {
 pub fn sigmask(cx: &TaskCx, tid: Pid) -> Result<SigSet> {
     with_stopped(cx, tid, |_| Ok(()))?;
     let t = cx.machine().tree.task(tid).ok_or(abi::errno::ESRCH)?;
-    let mask = t.signals.lock().mask;
+    let mask = t.signals.lock().mask.get();
     Ok(mask)
 }
 

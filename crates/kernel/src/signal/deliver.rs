@@ -54,9 +54,11 @@ fn next(cx: &mut TaskCx) -> Option<(Signal, SigInfo)> {
     let task = &cx.task;
     let mut shared = task.process.signals.lock();
     let mut own = task.signals.lock();
-    let open = own.mask.complement();
+    let open = own.mask.get().complement();
     let info = own.pending.take(open).or_else(|| shared.pending.take(open));
-    if own.pending.set().union(shared.pending.set()).intersect(open).is_empty() {
+    let left = own.pending.set().union(shared.pending.set());
+    own.mask.announce(!left.is_empty());
+    if left.intersect(open).is_empty() {
         task.clear_work(Work::SIGNAL);
     }
     let info = info?;
@@ -115,7 +117,7 @@ fn handle(
     }
     // A second frame on top of this one interrupts the handler, not the call.
     cx.kicked = false;
-    let blocked = cx.task.signals.lock().mask;
+    let blocked = cx.task.signals.lock().mask.get();
     let old_mask = cx.saved_mask.unwrap_or(blocked);
     if frame::push(cx, s, info, &action, old_mask, &regs).is_err() {
         // The interrupted state stays; a handler of SIGSEGV itself must not be tried again and again.

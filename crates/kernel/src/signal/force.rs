@@ -19,7 +19,7 @@ pub(super) fn force(cx: &mut TaskCx, info: SigInfo, to_default: bool) {
     let process = &task.process;
     let actions = process.actions.read().clone();
     let handler = actions.get(s).handler;
-    let blocked = task.signals.lock().mask.has(s);
+    let blocked = task.signals.lock().mask.get().has(s);
     if to_default || blocked || handler == SIG_IGN {
         actions.set(s, SigAction::default());
     }
@@ -28,7 +28,9 @@ pub(super) fn force(cx: &mut TaskCx, info: SigInfo, to_default: bool) {
     }
     {
         let mut own = task.signals.lock();
-        own.mask.remove(s);
+        let mut mask = own.mask.get();
+        mask.remove(s);
+        own.mask.set(mask);
         own.pending.push(s, info);
     }
     signals_changed(task);

@@ -1,16 +1,61 @@
 //! The signal mask of a thread and the flag that says that something can be delivered.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use abi::SigSet;
 
+use hal::SignalWords;
+
 use crate::task::{Process, Task, Work};
+
+/// The signals that a thread blocks. While it has a guest thread, whose stub may change them, they are kept there.
+#[derive(Default)]
+pub struct Mask {
+    own: SigSet,
+    lent: Option<Arc<dyn SignalWords>>,
+}
+
+impl Mask {
+    pub fn new(set: SigSet) -> Mask {
+        Mask { own: set, lent: None }
+    }
+
+    /// The blocked signals; never SIGKILL nor SIGSTOP.
+    pub fn get(&self) -> SigSet {
+        let set = self.lent.as_ref().map_or(self.own, |w| SigSet(w.blocked()));
+        set.minus(SigSet::UNBLOCKABLE)
+    }
+
+    /// Only the task itself changes it, or another while it stands stopped.
+    pub(super) fn set(&mut self, set: SigSet) {
+        match &self.lent {
+            Some(words) => words.set_blocked(set.bits()),
+            None => self.own = set,
+        }
+    }
+
+    /// Whether anything is pending that concerns the thread. What is queued is announced before the mask is looked at.
+    pub(super) fn announce(&self, pending: bool) {
+        if let Some(words) = &self.lent {
+            words.set_pending(pending);
+        }
+    }
+
+    /// Keeps it with a guest thread from now on, or (`None`) with none: before the present one ends.
+    pub(crate) fn keep_in(&mut self, words: Option<Arc<dyn SignalWords>>) {
+        let set = self.get();
+        self.lent = words;
+        self.set(set);
+    }
+}
 
 /// Recomputes [`Work::SIGNAL`] after the mask or the actions of a task changed.
 pub fn signals_changed(task: &Task) {
     let shared = task.process.signals.lock();
     let own = task.signals.lock();
-    let ready = shared.pending.set().union(own.pending.set()).minus(own.mask);
+    let pending = shared.pending.set().union(own.pending.set());
+    own.mask.announce(!pending.is_empty());
+    let ready = pending.minus(own.mask.get());
     if ready.is_empty() {
         task.clear_work(Work::SIGNAL);
     } else {
@@ -21,7 +66,12 @@ pub fn signals_changed(task: &Task) {
 /// Sets the running task's mask; the old one. SIGKILL and SIGSTOP are never blocked.
 pub fn set_mask(task: &Task, mask: SigSet) -> SigSet {
     let mask = mask.minus(SigSet::UNBLOCKABLE);
-    let old = std::mem::replace(&mut task.signals.lock().mask, mask);
+    let old = {
+        let mut own = task.signals.lock();
+        let old = own.mask.get();
+        own.mask.set(mask);
+        old
+    };
     if !old.minus(mask).is_empty() {
         signals_changed(task);
     }

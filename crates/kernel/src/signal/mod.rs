@@ -26,7 +26,7 @@ pub use actions::{SignalActions, child_policy, exec_reset, is_ignored, set_actio
 pub use deliver::{Delivered, deliver, die, restore_saved_mask, sigreturn};
 pub use force::{force_exception, force_fault, force_info, stub_died};
 pub use frame::{alt_stack, set_alt_stack};
-pub use mask::{retarget, set_mask, signals_changed};
+pub use mask::{Mask, retarget, set_mask, signals_changed};
 pub use queue::Pending;
 pub(crate) use send::queue_for_process;
 pub use send::{
@@ -49,7 +49,7 @@ pub struct AltStack {
 /// What a thread owns of signals.
 #[derive(Default)]
 pub struct TaskSignals {
-    pub mask: SigSet,
+    pub mask: Mask,
     pub pending: Pending,
     pub alt_stack: AltStack,
     /// Signals that sigtimedwait(2) waits for now.

@@ -93,11 +93,12 @@ pub fn try_send_to_task(task: &Task, info: SigInfo) -> Result<()> {
 fn queue_for_task(task: &Task, s: Signal, info: SigInfo) -> Result<()> {
     let void = is_void(&task.process, s) && !task.work().contains(Work::TRACED);
     let mut signals = task.signals.lock();
-    let blocked = signals.mask.has(s);
-    if void && !blocked {
+    if void && !signals.mask.get().has(s) {
         return Ok(());
     }
     queue(&mut signals.pending, &task.process, s, info)?;
+    signals.mask.announce(true);
+    let blocked = signals.mask.get().has(s);
     if !blocked {
         task.post(Work::SIGNAL);
     } else if signals.awaited.has(s) {
@@ -124,32 +125,33 @@ pub(crate) fn queue_for_process(process: &Arc<Process>, info: SigInfo) -> Result
         return Ok(None);
     }
     let traced = |t: &Arc<Task>| t.work().contains(Work::TRACED);
-    let void = is_void(process, s) && !process.threads().iter().any(traced);
-    let threads = process.threads();
-    let mut shared = process.signals.lock();
-    // Ignored now; but where it is blocked the action may still change before it is unblocked.
-    if void && !threads.first().is_some_and(|t| t.signals.lock().mask.has(s)) {
-        return Ok(None);
+    if is_void(process, s) {
+        let threads = process.threads();
+        // Ignored now; but where it is blocked the action may still change before it is unblocked.
+        let blocked = threads.first().is_some_and(|t| t.signals.lock().mask.get().has(s));
+        if !blocked && !threads.iter().any(traced) {
+            return Ok(None);
+        }
     }
-    queue(&mut shared.pending, process, s, info)?;
-    let mut chosen = None;
-    for t in threads {
+    queue(&mut process.signals.lock().pending, process, s, info)?;
+    // Whoever is not among these yet looks for what is pending when it begins.
+    let (mut chosen, mut found) = (None, false);
+    for t in process.threads() {
         if t.dying.load(Ordering::Relaxed) {
             continue;
         }
         let (open, awaited) = {
             let signals = t.signals.lock();
-            (!signals.mask.has(s), signals.awaited.has(s))
+            signals.mask.announce(true);
+            (!signals.mask.get().has(s), signals.awaited.has(s))
         };
-        if open {
+        if open && !found {
+            found = true;
             chosen = t.mark(Work::SIGNAL).then_some(t);
-            break;
-        }
-        if awaited && chosen.is_none() {
+        } else if awaited && chosen.is_none() && !found {
             chosen = Some(t);
         }
     }
-    drop(shared);
     process.signal_wait.wake_all(0);
     Ok(chosen)
 }

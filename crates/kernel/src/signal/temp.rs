@@ -9,7 +9,12 @@ use crate::task::TaskCx;
 pub fn set_temporary_mask(cx: &mut TaskCx, mut mask: SigSet) {
     mask.remove(Signal::SIGKILL);
     mask.remove(Signal::SIGSTOP);
-    let old = std::mem::replace(&mut cx.task.signals.lock().mask, mask);
+    let old = {
+        let mut own = cx.task.signals.lock();
+        let old = own.mask.get();
+        own.mask.set(mask);
+        old
+    };
     // A call that is begun again has its old mask saved already.
     cx.saved_mask.get_or_insert(old);
     super::signals_changed(&cx.task);

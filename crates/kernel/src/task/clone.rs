@@ -19,7 +19,7 @@ use super::{
 use crate::{
     error::{ERESTART, Result},
     mm::Mm,
-    signal::{Pending, SignalActions, TaskSignals},
+    signal::{Mask, Pending, SignalActions, TaskSignals},
     vfs::fdtable::FdTable,
 };
 
@@ -186,7 +186,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
     let fs = if has(CLONE_FS) { me.fs() } else { me.fs().fork() };
     let (mask, mut alt_stack) = {
         let s = me.signals.lock();
-        (s.mask, s.alt_stack)
+        (s.mask.get(), s.alt_stack)
     };
     if has(CLONE_VM) && !has(CLONE_VFORK) {
         alt_stack = Default::default();
@@ -241,7 +241,12 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
         files,
         fs,
         cred: cred.clone(),
-        signals: TaskSignals { mask, pending: Pending::default(), alt_stack, ..TaskSignals::default() },
+        signals: TaskSignals {
+            mask: Mask::new(mask),
+            pending: Pending::default(),
+            alt_stack,
+            ..TaskSignals::default()
+        },
         sched,
         exit_signal,
     };

@@ -113,6 +113,9 @@ impl TaskCx {
             node.ppid_hooks.push((tid, hook));
         }
         self.update_fast_ids();
+        let words = self.ctx.lend_signals();
+        self.task.signals.lock().mask.keep_in(words);
+        crate::signal::signals_changed(&self.task);
         // A kick between the old context's end and now would be lost.
         if !self.task.work().is_empty() {
             self.task.interrupt();

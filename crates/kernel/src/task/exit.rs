@@ -47,6 +47,7 @@ pub fn finish(mut cx: TaskCx) {
     crate::ptrace::tracer_ends(&task);
     leave_memory(&mut cx);
     task.set_kicker(None);
+    task.signals.lock().mask.keep_in(None);
     cx.keep_cpu_time();
     let usage = {
         let mut u = task.usage();

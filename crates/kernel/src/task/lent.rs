@@ -30,7 +30,10 @@ const VAIN: u8 = 2;
 pub enum After {
     Opening,
     /// A read of so many bytes, of which fewer came if `short`.
-    Reading { wanted: usize, short: bool },
+    Reading {
+        wanted: usize,
+        short: bool,
+    },
 }
 
 /// What is lent, and what experience says of contents.

@@ -50,7 +50,7 @@ impl Tty {
         if fg == 0 || fg == pgid {
             return Ok(());
         }
-        let ignored = task.signals.lock().mask.has(s) || signal::is_ignored(&task.process, s);
+        let ignored = task.signals.lock().mask.get().has(s) || signal::is_ignored(&task.process, s);
         if ignored {
             return if s == Signal::SIGTTIN { Err(errno::EIO) } else { Ok(()) };
         }

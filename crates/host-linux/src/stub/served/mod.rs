@@ -11,9 +11,12 @@
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
 mod files;
+mod signals;
 mod thread;
 
-pub(crate) use {files::files, thread::thread};
+pub(crate) use files::files;
+pub(crate) use signals::signals;
+pub(crate) use thread::thread;
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
@@ -23,6 +26,7 @@ pub(crate) const ARCH_GET_FS: u32 = 0x1003;
 
 const ROWS: &[(i64, u8)] = &[
     (libc::SYS_arch_prctl, ARCH_PRCTL),
+    (libc::SYS_rt_sigprocmask, SIGPROCMASK),
     (libc::SYS_read, READ),
     (libc::SYS_pread64, PREAD64),
     (libc::SYS_lseek, LSEEK),
