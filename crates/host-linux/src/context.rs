@@ -61,6 +61,8 @@ pub(crate) struct LinuxContext {
     /// And where it must end.
     later_end: usize,
     on_loan: Option<lent::OnLoan>,
+    /// What was on loan and may be again.
+    kept: Option<lent::OnLoan>,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -115,6 +117,7 @@ impl LinuxContext {
             later_at: ctl::BUFFER,
             later_end: ctl::BUFFER_END,
             on_loan: None,
+            kept: None,
             lost: false,
             lent: served::ALWAYS,
             may_serve: false,
@@ -781,8 +784,12 @@ impl Context for LinuxContext {
         self.put_on_loan(lending)
     }
 
-    fn take_file_back(&mut self) -> Option<Borrowed> {
-        self.take_from_loan()
+    fn take_file_back(&mut self, keep: bool) -> Option<Borrowed> {
+        self.take_from_loan(keep)
+    }
+
+    fn lend_file_again(&mut self) -> bool {
+        self.put_on_loan_again()
     }
 
     fn forget_program(&mut self) {

@@ -64,7 +64,7 @@ impl Program {
     }
 
     fn back(&mut self) -> Borrowed {
-        self.c.take_file_back().unwrap()
+        self.c.take_file_back(false).unwrap()
     }
 
     /// The answer of the stub, or `None` if the call came here, with its arguments as they were.
@@ -119,7 +119,7 @@ fn reads_are_answered_up_to_the_end() {
         assert_eq!(p.data(DATA, got as usize), text(pos, got as usize));
     }
     assert_eq!(p.back(), Borrowed { pos: 600, closed: false, reads: 5, bytes: 550 });
-    assert_eq!(p.c.take_file_back(), None);
+    assert_eq!(p.c.take_file_back(false), None);
     assert_eq!(p.ask([5, DATA, 100, 0]), None);
 }
 
