@@ -271,6 +271,35 @@ fn garbage_in_the_slot_harms_the_guest_alone() {
     assert_eq!(p.back(), Borrowed { pos: 10, closed: false, reads: 2, bytes: 2 * 590 });
 }
 
+#[test]
+fn what_was_kept_is_lent_again() {
+    let mut p = Program::new(READ);
+    assert!(!p.c.lend_file_again());
+    assert!(p.lend(5, 0, 4096));
+    assert_eq!(p.ask([5, DATA, 200, 0]), Some(200));
+    // As a call that is captured whole would leave it.
+    assert_eq!(p.c.take_file_back(true), Some(Borrowed { pos: 200, closed: false, reads: 1, bytes: 200 }));
+    assert!(!p.c.write_later(DATA, &[1; 16 << 10]));
+    assert!(p.c.lend_file_again());
+    assert_eq!(p.ask([5, DATA, 1000, 0]), Some(400));
+    assert_eq!(p.data(DATA, 400), text(200, 400));
+    assert_eq!(p.c.take_file_back(true).map(|b| (b.pos, b.reads)), Some((600, 1)));
+    assert_eq!(p.ask([5, DATA, 10, 0]), None);
+    // Not after a recall, nor when it is given up.
+    p.host.recall_files();
+    assert!(p.c.lend_file_again());
+    assert_eq!(p.ask([5, DATA, 10, 0]), None);
+    p.c.take_file_back(true);
+    assert_eq!(p.c.take_file_back(false), None);
+    assert!(!p.c.lend_file_again());
+    assert!(p.c.write_later(DATA, &[1; 16 << 10]));
+    let mut p = Program::new(CLOSE);
+    assert!(p.lend(5, 0, 10));
+    assert_eq!(p.ask([5, 0, 0, 0]), Some(0));
+    assert!(p.c.take_file_back(true).is_some_and(|b| b.closed));
+    assert!(!p.c.lend_file_again());
+}
+
 /// A kick in the midst of reads: what was read is read once.
 #[test]
 fn kicks_lose_and_repeat_nothing() {
