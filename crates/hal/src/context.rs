@@ -111,6 +111,19 @@ pub struct Borrowed {
     pub bytes: u64,
 }
 
+/// Attributes of names in one directory, in the order in which they will probably be asked for ([`Context::foretell`]).
+pub struct Foreseen<'a> {
+    /// What fstatat(2) is called with: the descriptor (AT_FDCWD for stat(2) and lstat(2)), AT_* flags, and the path up to
+    /// the name.
+    pub dirfd: i32,
+    pub flags: u32,
+    pub prefix: &'a [u8],
+    /// Names, and what fstatat(2) gives.
+    pub answers: &'a [(&'a [u8], [u8; Stat::SIZE])],
+    /// [`crate::Host::lending_epoch`] from before anything of this was looked up.
+    pub epoch: u64,
+}
+
 /// Makes a guest thread return to the kernel. Kept by whoever may interrupt the task.
 pub trait Kicker: Send + Sync {
     /// The running [`Context::run`], or the next one, returns [`Event::Kicked`] soon. Never blocks. May be called at any
@@ -132,6 +145,14 @@ pub trait SignalWords: Send + Sync {
     /// While signals are pending the stub changes nothing. Who has queued one says so, *then* reads what is blocked: either
     /// he sees what the stub made of it, or the stub sees him and takes it back.
     fn set_pending(&self, any: bool);
+}
+
+/// Where one guest thread's list of robust futexes begins (set_robust_list(2)), 0 for none: its stub may change it. Used from
+/// any thread of the kernel. Guest code can write it.
+pub trait RobustHead: Send + Sync {
+    fn get(&self) -> u64;
+    /// Only while the guest thread is stopped.
+    fn set(&self, head: u64);
 }
 
 /// Reads the processor time of one guest thread, from any thread of the kernel.
@@ -207,6 +228,12 @@ pub trait Context: Send {
         None
     }
 
+    /// Lets the stub keep the address of the list of robust futexes, and change it where the guest asks for it, from now on;
+    /// `None` if it cannot.
+    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+        None
+    }
+
     /// Copies guest memory in; returns the bytes copied before the first address that cannot be read. May use bytes
     /// that the stub captured with the system call's arguments.
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize;
@@ -252,6 +279,16 @@ pub trait Context: Send {
     /// Lends again what was kept; false if there is nothing.
     fn lend_file_again(&mut self) -> bool {
         false
+    }
+    /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
+    /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.
+    fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
+        let _ = foreseen;
+        0
+    }
+    /// Ends that; how many answers it used, as it says.
+    fn foretold_used(&mut self) -> usize {
+        0
     }
     /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
     fn forget_program(&mut self) {}

@@ -98,6 +98,8 @@ pub(crate) mod ctl {
     /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
     pub(crate) const BLOCKED: usize = 0x128;
     pub(crate) const PENDING: usize = 0x130;
+    /// Where the list of robust futexes begins.
+    pub(crate) const ROBUST: usize = 0x1f8;
     /// Errands before it goes on, see [`crate::errands`].
     pub(crate) const ERRAND_COUNT: usize = 0x120;
     pub(crate) const ERRANDS: usize = 0x200;
@@ -119,8 +121,31 @@ pub(crate) mod ctl {
     pub(crate) const OUT_LEN_MAX: usize = 0x4000;
 }
 
-/// Lowest offset in a slot where a signal frame may stand; below are the control page and the buffer.
-pub(crate) const FRAME_LOWEST: usize = ctl::BUFFER_END;
+/// Lowest offset in a slot where a signal frame may stand; below are the control page, the buffer and what is told ahead.
+pub(crate) const FRAME_LOWEST: usize = names::END;
+
+/// Attributes of names told ahead ([`hal::Foreseen`]): a head, and the answers.
+pub(crate) mod names {
+    pub(crate) const START: usize = 0x8000;
+    pub(crate) const END: usize = 0xb000;
+    /// [`super::consts::EPOCH`] from before the names were looked up, and the processor's counter.
+    pub(crate) const EPOCH: usize = START;
+    pub(crate) const SINCE: usize = START + 0x08;
+    pub(crate) const DIRFD: usize = START + 0x10;
+    pub(crate) const FLAGS: usize = START + 0x14;
+    /// Changed by the stub: answers left, offset in the slot of the next, and how many were given.
+    pub(crate) const LEFT: usize = START + 0x18;
+    pub(crate) const NEXT: usize = START + 0x1c;
+    pub(crate) const USED: usize = START + 0x20;
+    pub(crate) const PREFIX_LEN: usize = START + 0x24;
+    pub(crate) const PREFIX: usize = START + 0x28;
+    pub(crate) const PREFIX_MAX: usize = 0x1d8;
+    pub(crate) const ANSWERS: usize = START + 0x200;
+    /// An answer: its length, `struct stat`, the name with its NUL; in units of eight bytes.
+    pub(crate) const STAT: usize = 8;
+    pub(crate) const NAME: usize = STAT + abi::Stat::SIZE;
+    pub(crate) const MOST: usize = 64;
+}
 
 /// Bits of a slot's state word.
 pub(crate) mod state {
@@ -213,15 +238,14 @@ pub(crate) mod capture {
 /// [`ctl::LENT`]. 0 is nobody.
 pub(crate) mod served {
     pub(crate) const ARCH_PRCTL: u8 = 1;
-    pub(crate) const SIGPROCMASK: u8 = 2;
-    pub(crate) const READ: u8 = 3;
-    pub(crate) const PREAD64: u8 = 4;
-    pub(crate) const LSEEK: u8 = 5;
-    pub(crate) const FSTAT: u8 = 6;
-    pub(crate) const NEWFSTATAT: u8 = 7;
-    pub(crate) const CLOSE: u8 = 8;
-    pub(crate) const FADVISE64: u8 = 9;
-    pub(crate) const IOCTL: u8 = 10;
+    pub(crate) const READ: u8 = 2;
+    pub(crate) const PREAD64: u8 = 3;
+    pub(crate) const LSEEK: u8 = 4;
+    pub(crate) const FSTAT: u8 = 5;
+    pub(crate) const NEWFSTATAT: u8 = 6;
+    pub(crate) const CLOSE: u8 = 7;
+    pub(crate) const FADVISE64: u8 = 8;
+    pub(crate) const IOCTL: u8 = 9;
     /// Those about a file on loan.
     pub(crate) const FILES: u32 = 1 << READ
         | 1 << PREAD64
@@ -231,6 +255,12 @@ pub(crate) mod served {
         | 1 << CLOSE
         | 1 << FADVISE64
         | 1 << IOCTL;
+    pub(crate) const STAT: u8 = 10;
+    pub(crate) const LSTAT: u8 = 11;
+    pub(crate) const SIGPROCMASK: u8 = 12;
+    pub(crate) const SET_ROBUST_LIST: u8 = 13;
+    /// Those about names told ahead.
+    pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers: always lent.
     pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL;
 }

@@ -210,7 +210,7 @@ impl LinuxSpace {
         prepare(&thread.slot, index);
         thread.be_born();
         let started = service
-            .run(&[Thread::clone_op(index, futexes)])
+            .run(&[Thread::clone_op(index, self.engine.filter(futexes))])
             .and_then(|()| process::from_ret(service.result(0)));
         match started {
             Ok(tid) => {
@@ -592,6 +592,23 @@ impl Space for LinuxSpace {
             addr += len;
         }
         Ok(())
+    }
+
+    fn page_bits(&self, addr: u64, out: &mut [u64]) {
+        self.catch_up();
+        let mut raw = vec![0; size_of_val(out)];
+        let read = |pid| {
+            let file = File::open(format!("/proc/{pid}/pagemap"))?;
+            file.read_exact_at(&mut raw, addr / PAGE * size_of::<u64>() as u64)
+        };
+        if !matches!(self.stub.with_pid(read), Some(Ok(()))) {
+            raw.fill(0);
+        }
+        // Below are places in the host's memory and swap.
+        let told = u64::MAX << 55;
+        for (bits, raw) in out.iter_mut().zip(raw.as_chunks().0) {
+            *bits = u64::from_le_bytes(*raw) & told;
+        }
     }
 
     fn resident_bytes(&self) -> (u64, u64) {

@@ -55,18 +55,29 @@ pub(crate) const ROWS: &[Row] = &[
 
 /// Walks to the path at `addr`. `at_flags`: AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH.
 pub(crate) fn place(cx: &mut TaskCx, dirfd: i32, addr: u64, at_flags: u32) -> Result<Path> {
+    let path = path_text(cx, addr, at_flags)?;
+    place_of(cx, dirfd, &path, at_flags)
+}
+
+/// The path itself. A null one with AT_EMPTY_PATH is an empty one.
+fn path_text(cx: &mut TaskCx, addr: u64, at_flags: u32) -> Result<Vec<u8>> {
+    if addr == 0 && at_flags & AT_EMPTY_PATH != 0 { Ok(Vec::new()) } else { cx.read_path(addr) }
+}
+
+fn place_of(cx: &TaskCx, dirfd: i32, path: &[u8], at_flags: u32) -> Result<Path> {
     let mut how = LookupFlags::empty();
     how.set(LookupFlags::FOLLOW, at_flags & AT_SYMLINK_NOFOLLOW == 0);
     how.set(LookupFlags::EMPTY_PATH, at_flags & AT_EMPTY_PATH != 0);
-    // A null path with AT_EMPTY_PATH is an empty one.
-    let path = if addr == 0 && at_flags & AT_EMPTY_PATH != 0 { Vec::new() } else { cx.read_path(addr)? };
-    resolve(&cx.task, dirfd, &path, how)
+    resolve(&cx.task, dirfd, path, how)
 }
 
 fn stat_at(cx: &mut TaskCx, dirfd: i32, path: u64, out: u64, at_flags: u32) -> Result<u64> {
-    let at = place(cx, dirfd, path, at_flags)?;
+    let epoch = cx.machine().host.lending_epoch();
+    let text = path_text(cx, path, at_flags)?;
+    let at = place_of(cx, dirfd, &text, at_flags)?;
     let attr = at.inode()?.attr()?;
     cx.copy_out(out, &attr.as_stat().encode())?;
+    cx.foresee(dirfd, at_flags, &text, &at, epoch);
     Ok(0)
 }
 

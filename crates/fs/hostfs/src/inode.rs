@@ -489,6 +489,9 @@ impl Inode for HostInode {
     fn kind(&self) -> FileType {
         self.kind
     }
+    fn attr_lasts(&self) -> bool {
+        matches!(self.kind, FileType::Regular | FileType::Directory | FileType::Symlink)
+    }
     fn attr(&self) -> Result<Attr> {
         let s = self.stat()?;
         Ok(Attr {

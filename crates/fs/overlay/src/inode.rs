@@ -203,6 +203,9 @@ impl Inode for OvlInode {
         self.kind
     }
 
+    fn attr_lasts(&self) -> bool {
+        self.level() == PURE_LOWER && self.lowers.first().is_some_and(|l| l.inode.attr_lasts())
+    }
     fn attr(&self) -> Result<Attr> {
         let level = self.level();
         let mut a = self.with_meta(|i| i.attr())?;

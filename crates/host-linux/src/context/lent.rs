@@ -90,7 +90,8 @@ impl LinuxContext {
     pub(super) fn take_from_loan(&mut self, keep: bool) -> Option<Borrowed> {
         self.forget_kept();
         let loan = self.on_loan.take()?;
-        self.lend(self.lent & !served::FILES);
+        let names = if self.names_told == 0 { 0 } else { served::NAMES };
+        self.lend(self.lent & !served::FILES | names);
         let slot = self.slot();
         slot.set64(file::EPOCH, 0);
         let moved = slot.get64(file::POS);

@@ -55,6 +55,7 @@ pub struct TaskCx {
     /// The stub may answer calls by itself.
     pub(crate) may_lend: bool,
     pub(crate) lent: super::lent::Lent,
+    pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -82,6 +83,7 @@ impl TaskCx {
             sees_futexes: false,
             may_lend: false,
             lent: super::lent::Lent::default(),
+            ahead: crate::vfs::ahead::Ahead::default(),
             regs_final: false,
         }
     }
@@ -115,6 +117,8 @@ impl TaskCx {
         self.update_fast_ids();
         let words = self.ctx.lend_signals();
         self.task.signals.lock().mask.keep_in(words);
+        let word = self.ctx.lend_robust_head();
+        self.task.robust_list.lock().keep_in(word);
         crate::signal::signals_changed(&self.task);
         // A kick between the old context's end and now would be lost.
         if !self.task.work().is_empty() {
@@ -139,6 +143,9 @@ impl TaskCx {
         };
         let ids = ids(self.task.machine.tree.ppid(pid));
         self.may_lend = ids.enabled;
+        // What other credentials were told is not for these.
+        self.ctx.foretold_used();
+        self.ahead = crate::vfs::ahead::Ahead::default();
         self.ctx.set_fast_ids(&ids);
         // The parent may have changed in between; then its hook ran before our older value.
         let now = self.task.machine.tree.ppid(pid).cast_unsigned();

@@ -45,9 +45,11 @@ pub fn finish(mut cx: TaskCx) {
     crate::ptrace::exit_event(&mut cx);
     task.dying.store(true, Ordering::SeqCst);
     crate::ptrace::tracer_ends(&task);
+    task.seccomp.leave();
     leave_memory(&mut cx);
     task.set_kicker(None);
     task.signals.lock().mask.keep_in(None);
+    task.robust_list.lock().keep_in(None);
     cx.keep_cpu_time();
     let usage = {
         let mut u = task.usage();
@@ -59,6 +61,10 @@ pub fn finish(mut cx: TaskCx) {
         u
     };
     *task.mm.write() = None;
+    if Arc::strong_count(&cx.mm) == 1 {
+        // Nobody else uses it: the host begins to take it apart before anybody is told, as Linux does.
+        cx.mm.space.kill();
+    }
     leave_ipc(&task);
     close_files(&mut cx);
 

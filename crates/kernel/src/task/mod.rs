@@ -18,6 +18,7 @@ mod exec_stack;
 pub mod exit;
 pub mod fs_context;
 pub mod groups;
+mod in_call;
 pub mod init;
 pub mod lent;
 pub mod pidfd;
@@ -42,11 +43,13 @@ use smallvec::SmallVec;
 pub use cred::Cred;
 pub use cx::TaskCx;
 pub use fs_context::FsContext;
+pub use in_call::Standing;
 pub use process::Process;
 pub use work::Work;
 
 use crate::{
     error::{ERESTART, Result},
+    futex::RobustList,
     ipc::{IpcNs, sem::SemUndo},
     locks,
     machine::Machine,
@@ -115,7 +118,7 @@ pub struct Task {
     /// Address cleared and woken when the task ends (set_tid_address(2)), 0 for none.
     pub clear_child_tid: AtomicU64,
     /// set_robust_list(2).
-    pub robust_list: AtomicU64,
+    pub robust_list: Mutex<RobustList>,
     /// Monotonic nanoseconds when it began.
     pub start_ns: u64,
     pub stats: TaskStats,
@@ -133,6 +136,8 @@ pub struct Task {
     pub(crate) lent: AtomicU32,
     /// Reads the host's account of this thread's processor time; `None` before its first run.
     pub(crate) cpu_clock: Mutex<Option<Arc<dyn hal::CpuClock>>>,
+    /// The system call that it is in.
+    pub(crate) in_call: in_call::InCall,
     /// What its system calls are confined to.
     pub seccomp: crate::seccomp::Seccomp,
     /// Being traced (ptrace(2)).
@@ -212,7 +217,7 @@ impl Task {
             cred: RwLock::new(locks::LEAF, p.cred),
             signals: Mutex::new(locks::TASK, p.signals),
             clear_child_tid: AtomicU64::new(0),
-            robust_list: AtomicU64::new(0),
+            robust_list: Mutex::new(locks::LEAF, RobustList::default()),
             start_ns,
             stats: TaskStats::default(),
             parked: AtomicBool::new(false),
@@ -222,6 +227,7 @@ impl Task {
             vfork: Mutex::new(locks::LEAF, None),
             lent: AtomicU32::new(0),
             cpu_clock: Mutex::new(locks::LEAF, None),
+            in_call: in_call::InCall::default(),
             seccomp: crate::seccomp::Seccomp::default(),
             tracing: Mutex::new(locks::LEAF, crate::ptrace::Tracing::default()),
             sched: Mutex::new(locks::LEAF, p.sched),

@@ -68,7 +68,7 @@ macro_rules! files {
 
 .Lnewfstatat:
     cmp r10d, {empty_path}
-    jne .Lrefuse
+    jne .Lstat_name
     on_loan
     movabs r9, {guest_last}
     cmp rsi, r9

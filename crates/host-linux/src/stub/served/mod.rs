@@ -11,12 +11,11 @@
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
 mod files;
+mod names;
 mod signals;
 mod thread;
 
-pub(crate) use files::files;
-pub(crate) use signals::signals;
-pub(crate) use thread::thread;
+pub(crate) use {files::files, names::names, signals::signals, thread::thread};
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
@@ -24,9 +23,11 @@ use crate::layout::{consts::SERVED_LEN, served::*};
 pub(crate) const ARCH_SET_FS: u32 = 0x1002;
 pub(crate) const ARCH_GET_FS: u32 = 0x1003;
 
+/// Bytes of `struct robust_list_head`.
+pub(crate) const ROBUST_HEAD_LEN: u32 = 24;
+
 const ROWS: &[(i64, u8)] = &[
     (libc::SYS_arch_prctl, ARCH_PRCTL),
-    (libc::SYS_rt_sigprocmask, SIGPROCMASK),
     (libc::SYS_read, READ),
     (libc::SYS_pread64, PREAD64),
     (libc::SYS_lseek, LSEEK),
@@ -35,6 +36,10 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_close, CLOSE),
     (libc::SYS_fadvise64, FADVISE64),
     (libc::SYS_ioctl, IOCTL),
+    (libc::SYS_stat, STAT),
+    (libc::SYS_lstat, LSTAT),
+    (libc::SYS_rt_sigprocmask, SIGPROCMASK),
+    (libc::SYS_set_robust_list, SET_ROBUST_LIST),
 ];
 
 /// The table as the stub reads it.
