@@ -275,7 +275,7 @@ fn garbage_in_the_slot_harms_the_guest_alone() {
 fn what_was_kept_is_lent_again() {
     let mut p = Program::new(READ);
     assert!(!p.c.lend_file_again());
-    assert!(p.lend(5, 0, 4096));
+    assert!(p.lend(5, 0, 12 << 10));
     assert_eq!(p.ask([5, DATA, 200, 0]), Some(200));
     // As a call that is captured whole would leave it.
     assert_eq!(p.c.take_file_back(true), Some(Borrowed { pos: 200, closed: false, reads: 1, bytes: 200 }));
