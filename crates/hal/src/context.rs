@@ -270,9 +270,15 @@ pub trait Context: Send {
         let _ = lending;
         false
     }
-    /// Ends what [`Context::lend_file`] began; `None` if nothing was lent.
-    fn take_file_back(&mut self) -> Option<Borrowed> {
+    /// Ends what [`Context::lend_file`] began; `None` if nothing was lent. With `keep` it may be lent again, unless it was
+    /// closed, when the system call that came is done; till then no long results may be left for later.
+    fn take_file_back(&mut self, keep: bool) -> Option<Borrowed> {
+        let _ = keep;
         None
+    }
+    /// Lends again what was kept; false if there is nothing.
+    fn lend_file_again(&mut self) -> bool {
+        false
     }
     /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
     /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.

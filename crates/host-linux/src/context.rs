@@ -62,6 +62,8 @@ pub(crate) struct LinuxContext {
     /// And where it must end.
     later_end: usize,
     on_loan: Option<lent::OnLoan>,
+    /// What was on loan and may be again.
+    kept: Option<lent::OnLoan>,
     /// Names told ahead.
     names_told: usize,
     /// The guest took memory away that the call's result was to go to.
@@ -118,6 +120,7 @@ impl LinuxContext {
             later_at: ctl::BUFFER,
             later_end: ctl::BUFFER_END,
             on_loan: None,
+            kept: None,
             names_told: 0,
             lost: false,
             lent: served::ALWAYS,
@@ -798,8 +801,12 @@ impl Context for LinuxContext {
         self.put_on_loan(lending)
     }
 
-    fn take_file_back(&mut self) -> Option<Borrowed> {
-        self.take_from_loan()
+    fn take_file_back(&mut self, keep: bool) -> Option<Borrowed> {
+        self.take_from_loan(keep)
+    }
+
+    fn lend_file_again(&mut self) -> bool {
+        self.put_on_loan_again()
     }
 
     fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
