@@ -3,6 +3,7 @@
 mod asm;
 mod basics;
 mod copies;
+mod foretold;
 mod later;
 mod lent;
 mod patched;

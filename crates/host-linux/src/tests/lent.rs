@@ -18,15 +18,15 @@ const SPARE: u64 = DATA + LEN - 8;
 const TEXT_LEN: usize = 600;
 
 /// A program that makes one call over and over, with arguments that it is given.
-struct Program {
-    host: Arc<LinuxHost>,
-    c: Box<dyn Context>,
+pub(super) struct Program {
+    pub(super) host: Arc<LinuxHost>,
+    pub(super) c: Box<dyn Context>,
     nr: u64,
     file: Arc<dyn HostFile>,
 }
 
 impl Program {
-    fn new(nr: u32) -> Program {
+    pub(super) fn new(nr: u32) -> Program {
         let host = host();
         // It begins with: mov [r8], r9
         let store = [0x4d, 0x89, 0x08];
@@ -68,7 +68,7 @@ impl Program {
     }
 
     /// The answer of the stub, or `None` if the call came here, with its arguments as they were.
-    fn ask(&mut self, args: [u64; 4]) -> Option<i64> {
+    pub(super) fn ask(&mut self, args: [u64; 4]) -> Option<i64> {
         let regs = self.c.regs();
         let stores = regs.r8 != SPARE;
         let [rdi, rsi, rdx, r10] = args;
@@ -91,12 +91,12 @@ impl Program {
     }
 
     /// The next round begins with a store to the slot.
-    fn store(&mut self, at: usize, value: u64) {
+    pub(super) fn store(&mut self, at: usize, value: u64) {
         let regs = self.c.regs();
         self.c.set_regs(&Regs { r8: SLOTS + at as u64, r9: value, ..regs });
     }
 
-    fn data(&mut self, addr: u64, len: usize) -> Vec<u8> {
+    pub(super) fn data(&mut self, addr: u64, len: usize) -> Vec<u8> {
         let mut buf = vec![0; len];
         assert_eq!(self.c.read(addr, &mut buf), len);
         buf
