@@ -118,6 +118,9 @@ pub trait Space: Send + Sync {
     fn membarrier(&self, command: u32) -> Result<u32>;
     /// Which pages are resident, one byte each (`mincore`).
     fn mincore(&self, addr: u64, out: &mut [u8]) -> Result<()>;
+    /// What is behind each page from `addr` on, as bits 55 to 63 of /proc/PID/pagemap (proc(5)); the bits below are 0. All
+    /// are 0 where the host does not tell.
+    fn page_bits(&self, addr: u64, out: &mut [u64]);
     /// Bytes resident: private, and shared (from the host's accounting; sampled).
     fn resident_bytes(&self) -> (u64, u64);
     /// Private bytes resident, where each page that forks share counts in proportion. Slow: walks all pages.

@@ -594,6 +594,23 @@ impl Space for LinuxSpace {
         Ok(())
     }
 
+    fn page_bits(&self, addr: u64, out: &mut [u64]) {
+        self.catch_up();
+        let mut raw = vec![0; out.len() * size_of::<u64>()];
+        let read = |pid| {
+            let file = File::open(format!("/proc/{pid}/pagemap"))?;
+            file.read_exact_at(&mut raw, addr / PAGE * size_of::<u64>() as u64)
+        };
+        if !matches!(self.stub.with_pid(read), Some(Ok(()))) {
+            raw.fill(0);
+        }
+        // Below are places in the host's memory and swap.
+        let told = u64::MAX << 55;
+        for (bits, raw) in out.iter_mut().zip(raw.as_chunks().0) {
+            *bits = u64::from_le_bytes(*raw) & told;
+        }
+    }
+
     fn resident_bytes(&self) -> (u64, u64) {
         self.catch_up();
         let read = |pid| std::fs::read_to_string(format!("/proc/{pid}/statm"));

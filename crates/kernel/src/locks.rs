@@ -10,7 +10,8 @@
 //! task tree             TASK_TREE
 //!   process                PROCESS
 //!     task                   TASK
-//!       descriptors            FILES
+//!       calls handed on        NOTIFICATIONS
+//!         descriptors            FILES
 //! memory                MM            (never held while a file operation runs)
 //!   page cache             PAGE_CACHE
 //! a process's timers    PROCESS_TIMERS
@@ -36,6 +37,8 @@ pub const IPC_OBJECT: Rank = Rank::new(54, "ipc object");
 pub const TASK_TREE: Rank = Rank::new(60, "task tree");
 pub const PROCESS: Rank = Rank::nesting(62, "process");
 pub const TASK: Rank = Rank::nesting(64, "task");
+/// System calls that a filter hands to its listener, which may put descriptors into the callers' tables.
+pub const NOTIFICATIONS: Rank = Rank::new(65, "seccomp notifications");
 pub const FILES: Rank = Rank::nesting(66, "descriptor table");
 pub const MM: Rank = Rank::nesting(70, "mm");
 pub const PAGE_CACHE: Rank = Rank::nesting(74, "page cache");

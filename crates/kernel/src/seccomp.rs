@@ -3,6 +3,10 @@
 //! They are looked at where every system call that reaches the kernel begins ([`enter`], after a tracer's entry stop), so an
 //! unfiltered task pays one load. Calls that its stub would answer reach the kernel once the task is filtered, and so do futex
 //! calls: its guest thread is replaced by one of that kind ([`TaskCx::change_futexes`]).
+//!
+//! What a filter hands to another program by its listener (SECCOMP_RET_USER_NOTIF) is in [`notify`].
+
+mod notify;
 
 use std::sync::{
     Arc, Weak,
@@ -12,7 +16,7 @@ use std::sync::{
 use abi::{
     SigInfo, Signal,
     cap::CAP_SYS_ADMIN,
-    errno::{EACCES, EINVAL, ENOMEM, ENOSYS, ESRCH},
+    errno::{EACCES, EBUSY, EINVAL, ENOMEM, ENOSYS},
     nr::{SYS_EXIT, SYS_READ, SYS_RT_SIGRETURN, SYS_WRITE},
     sched::*,
     signal::{SYS_SECCOMP, SigFields},
@@ -20,10 +24,12 @@ use abi::{
 use bpf::{Data, Program};
 use ksync::Mutex;
 
+use self::notify::{Answer, Notifier};
 use crate::{
-    error::Result,
+    error::{ERESTART, Result},
     locks, ptrace, signal,
     task::{Pid, Task, TaskCx, Work, process::ExitStatus},
+    vfs::fdtable,
 };
 
 /// Instructions of all filters of a task, with [`FILTER_COST`] for each filter (as Linux).
@@ -37,6 +43,16 @@ struct Filter {
     program: Program,
     /// What it does is told in the kernel's log, ALLOW excepted.
     log: bool,
+    /// Who is asked about calls that it hands on.
+    notifier: Option<Arc<Notifier>>,
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        if let Some(n) = &self.notifier {
+            n.filter_gone();
+        }
+    }
 }
 
 type Filters = Arc<[Arc<Filter>]>;
@@ -82,6 +98,10 @@ impl Seccomp {
             self.set(maker.mode(), maker.filters());
         }
     }
+    /// The task ends: it makes no more calls, and does not count among those that a listener hears of.
+    pub(crate) fn leave(&self) {
+        self.set(self.mode(), Arc::new([]));
+    }
 }
 
 /// An action of a filter that is there (SECCOMP_GET_ACTION_AVAIL).
@@ -92,6 +112,7 @@ pub fn action_is_known(action: u32) -> bool {
             | SECCOMP_RET_KILL_THREAD
             | SECCOMP_RET_TRAP
             | SECCOMP_RET_ERRNO
+            | SECCOMP_RET_USER_NOTIF
             | SECCOMP_RET_TRACE
             | SECCOMP_RET_LOG
             | SECCOMP_RET_ALLOW
@@ -120,11 +141,29 @@ pub struct AddOptions {
     pub log: bool,
     /// To all threads of the process.
     pub all_threads: bool,
+    /// With a listener.
+    pub listener: Option<ListenerOptions>,
 }
 
-/// SECCOMP_SET_MODE_FILTER. With `all_threads`, the id of a thread that cannot follow is the value, and nothing is changed.
-/// EACCES unless [`may_filter`]; EINVAL in strict mode; ENOMEM for too long a path.
-pub fn add_filter(cx: &mut TaskCx, program: Program, o: AddOptions) -> Result<Option<Pid>> {
+/// How the calls wait that a filter hands on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListenerOptions {
+    /// Only a fatal signal interrupts them once the listener has taken them.
+    pub killable_once_taken: bool,
+}
+
+/// What became of a new filter.
+pub enum Added {
+    Done,
+    /// With this descriptor as its listener.
+    Listener(i32),
+    /// This thread cannot follow, and nothing is changed.
+    NoFollower(Pid),
+}
+
+/// SECCOMP_SET_MODE_FILTER. EACCES unless [`may_filter`]; EINVAL in strict mode; ENOMEM for too long a path; EBUSY if there is
+/// a listener already, EMFILE if there is no descriptor for one.
+pub fn add_filter(cx: &mut TaskCx, program: Program, o: AddOptions) -> Result<Added> {
     if !may_filter(cx) {
         return Err(EACCES);
     }
@@ -137,15 +176,41 @@ pub fn add_filter(cx: &mut TaskCx, program: Program, o: AddOptions) -> Result<Op
     if length + program.len() > PATH_MAX {
         return Err(ENOMEM);
     }
-    let new: Filters =
-        old.iter().cloned().chain([Arc::new(Filter { program, log: o.log })]).collect::<Vec<_>>().into();
-    if o.all_threads {
+    let Some(listener) = o.listener else {
+        let no_follower = attach(cx, Filter { program, log: o.log, notifier: None }, &old, o.all_threads);
+        return Ok(no_follower.map_or(Added::Done, Added::NoFollower));
+    };
+    if old.iter().filter_map(|f| f.notifier.as_ref()).any(|n| n.is_heard()) {
+        return Err(EBUSY);
+    }
+    let notifier = Notifier::new(cx.machine(), listener.killable_once_taken);
+    let fd = cx.files.install(&me, notifier.open(cx.machine()), true)?;
+    match attach(cx, Filter { program, log: o.log, notifier: Some(notifier) }, &old, o.all_threads) {
+        None => Ok(Added::Listener(fd)),
+        Some(tid) => {
+            if let Ok(file) = cx.files.remove(fd) {
+                fdtable::close(&me, &cx.files, file);
+            }
+            Ok(Added::NoFollower(tid))
+        }
+    }
+}
+
+/// Puts a filter in force after those of the task, `old`. The id of a thread that cannot follow, if there is one; then
+/// nothing is changed.
+fn attach(cx: &mut TaskCx, filter: Filter, old: &Filters, all_threads: bool) -> Option<Pid> {
+    let me = cx.task.clone();
+    let new: Filters = old.iter().cloned().chain([Arc::new(filter)]).collect::<Vec<_>>().into();
+    if all_threads {
         // Those that are being born take over what their maker has under the same lock.
         let state = me.process.state.lock();
         let others: Vec<Arc<Task>> =
             state.threads.iter().filter_map(Weak::upgrade).filter(|t| !Arc::ptr_eq(t, &me)).collect();
-        if let Some(t) = others.iter().find(|t| !can_follow(t, &old)) {
-            return Ok(Some(t.tid()));
+        let no_follower = others.iter().find(|t| !can_follow(t, old)).map(|t| t.tid());
+        if no_follower.is_some() {
+            // A filter that was never in force ends without a lock.
+            drop(state);
+            return no_follower;
         }
         let no_new_privs = me.sched.lock().no_new_privs;
         for t in &others {
@@ -160,7 +225,7 @@ pub fn add_filter(cx: &mut TaskCx, program: Program, o: AddOptions) -> Result<Op
     }
     me.seccomp.set(SECCOMP_MODE_FILTER, new);
     cx.update_fast_ids();
-    Ok(None)
+    None
 }
 
 /// The filters of `t` are the first of `mine`.
@@ -177,20 +242,22 @@ pub(crate) enum Entry {
     Go(u64, [u64; 6]),
     /// Not made: its result is set, or a signal is.
     Skip,
+    /// Interrupted while a listener was asked about it: begun again unless a handler without SA_RESTART runs.
+    Interrupted,
 }
 
-/// The strictest answer of all filters: its action and data, and whether it is to be logged.
-fn verdict(filters: &Filters, data: &Data) -> (u32, u32, bool) {
+/// The strictest answer of all filters, and the filter that gave it; none if all allow.
+fn verdict<'a>(filters: &'a Filters, data: &Data) -> (u32, Option<&'a Filter>) {
     // Compared as signed numbers: KILL_PROCESS, the lowest, has the highest bit.
     let rank = |v: u32| (v & SECCOMP_RET_ACTION_FULL).cast_signed();
-    let (mut strictest, mut log) = (SECCOMP_RET_ALLOW, false);
+    let (mut strictest, mut whose) = (SECCOMP_RET_ALLOW, None);
     for f in filters.iter().rev() {
         let v = f.program.run(data);
         if rank(v) < rank(strictest) {
-            (strictest, log) = (v, f.log);
+            (strictest, whose) = (v, Some(&**f));
         }
     }
-    (strictest & SECCOMP_RET_ACTION_FULL, strictest & SECCOMP_RET_DATA, log)
+    (strictest, whose)
 }
 
 /// Before a system call of a confined task.
@@ -208,7 +275,10 @@ pub(crate) fn enter(cx: &mut TaskCx, nr: u64, args: [u64; 6]) -> Entry {
     let (mut nr, mut args, mut traced) = (nr, args, false);
     loop {
         let data = Data { nr: nr as u32, arch: AUDIT_ARCH_X86_64, ip: cx.ctx.regs().rip, args };
-        let (action, value, wants_log) = verdict(&cx.task.seccomp.filters(), &data);
+        let filters = cx.task.seccomp.filters();
+        let (answer, whose) = verdict(&filters, &data);
+        let (action, value) = (answer & SECCOMP_RET_ACTION_FULL, answer & SECCOMP_RET_DATA);
+        let wants_log = whose.is_some_and(|f| f.log);
         if wants_log && !matches!(action, SECCOMP_RET_ALLOW | SECCOMP_RET_LOG) {
             log(cx, nr, action, 0);
         }
@@ -239,9 +309,15 @@ pub(crate) fn enter(cx: &mut TaskCx, nr: u64, args: [u64; 6]) -> Entry {
                     return Entry::Skip;
                 }
             },
-            // Nobody listens.
             SECCOMP_RET_USER_NOTIF => {
-                cx.ctx.set_result(ENOSYS.as_ret());
+                let notifier = whose.and_then(|f| f.notifier.as_ref());
+                let result = match notifier.ok_or(ENOSYS).and_then(|n| n.ask(&cx.task, &data)) {
+                    Ok(Answer::Go) => return Entry::Go(nr, args),
+                    Err(ERESTART) => return Entry::Interrupted,
+                    Ok(Answer::Result(v)) => v,
+                    Err(e) => e.as_ret(),
+                };
+                cx.ctx.set_result(result);
                 return Entry::Skip;
             }
             _ => {
@@ -296,9 +372,4 @@ fn log(cx: &mut TaskCx, nr: u64, action: u32, signo: u32) {
             cx.task.tid()
         ),
     );
-}
-
-/// The result of adding a filter for all threads when one cannot follow: its id, or ESRCH.
-pub fn no_follower(tid: Pid, as_error: bool) -> Result<u64> {
-    if as_error { Err(ESRCH) } else { Ok(u64::from(tid.cast_unsigned())) }
 }

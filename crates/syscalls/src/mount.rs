@@ -19,14 +19,14 @@ use kernel::{
     vfs::{
         dentry::Dentry,
         file::File,
-        mount::{MOUNT_FLAGS, Mount},
+        mount::{MOUNT_FLAGS, Mount, propagate::Kind},
     },
 };
 
 use crate::{args::Args, stat::place, table::Row};
 
 pub(crate) const ROWS: &[Row] = &[
-    Row::new(nr::SYS_MOUNT, "mount", mount).partial("propagation is always private"),
+    Row::new(nr::SYS_MOUNT, "mount", mount),
     Row::new(nr::SYS_UMOUNT2, "umount2", umount2),
     Row::new(nr::SYS_PIVOT_ROOT, "pivot_root", pivot_root),
 ];
@@ -103,12 +103,17 @@ fn mount(cx: &mut TaskCx, a: Args) -> Result<u64> {
         return Ok(0);
     }
     if flags & PROPAGATION != 0 {
-        // One namespace tree: nothing propagates. Private is what all mounts are; shared is accepted, as programs that
-        // set it (init systems) work with it.
-        if (flags & PROPAGATION).count_ones() != 1 || flags & !(PROPAGATION | MS_REC) != 0 || !is_root {
+        let kind = match flags & !MS_REC {
+            MS_SHARED => Kind::Shared,
+            MS_SLAVE => Kind::Slave,
+            MS_PRIVATE => Kind::Private,
+            MS_UNBINDABLE => Kind::Unbindable,
+            _ => return Err(EINVAL),
+        };
+        if !is_root || !ns.contains(&at.mount) {
             return Err(EINVAL);
         }
-        ns.set_unbindable(&at, flags & MS_REC != 0, flags & MS_UNBINDABLE != 0);
+        ns.set_propagation(&at.mount, flags & MS_REC != 0, kind);
         return Ok(0);
     }
     if flags & MS_MOVE != 0 {

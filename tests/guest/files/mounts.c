@@ -1,43 +1,9 @@
-/* Mounts: bind, move, remount, propagation, umount2, pivot_root, chroot, and overlays made by mount(2). */
-#include "../test.h"
+/* Mounts: bind, move, remount, umount2, pivot_root, chroot, and overlays made by mount(2). */
+#include "mounts.h"
 #include <dirent.h>
 #include <linux/mount.h>
-#include <sys/mount.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
-
-/* A mount namespace of one's own where there are any (on the host), so that nothing stays. */
-static void alone(void)
-{
-	if (geteuid() != 0)
-		SKIP("mounts need root");
-	if (unshare(CLONE_NEWNS) == 0)
-		CHECK_OK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
-	else
-		CHECK(errno == ENOSYS || errno == EINVAL);
-}
-
-static void tmpfs(const char *at, const char *options)
-{
-	mkdir(at, 0755);
-	CHECK_OK(mount("none", at, "tmpfs", 0, options));
-}
-
-/* The line of /proc/self/mountinfo with this mount point, or NULL. */
-static char *info_of(const char *at)
-{
-	static char text[100000];
-	char here[4096], wanted[4200];
-	if (at[0] == '/')
-		snprintf(wanted, sizeof wanted, " %s ", at);
-	else
-		snprintf(wanted, sizeof wanted, " %s/%s ", getcwd(here, sizeof here), at);
-	get_file("/proc/self/mountinfo", text, sizeof text);
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
-		if (strstr(line, wanted))
-			return line;
-	return NULL;
-}
 
 TEST(binding)
 {
@@ -181,27 +147,6 @@ TEST(flags)
 	CHECK_ERR(open("ns/link", O_RDONLY), ELOOP);
 	char text[20];
 	CHECK_EQ(readlink("ns/link", text, sizeof text), 6);
-}
-
-TEST(propagation_is_accepted)
-{
-	alone();
-	tmpfs("m", NULL);
-	mkdir("m/plain", 0755);
-	static const unsigned long kinds[] = {MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, MS_PRIVATE};
-	for (int i = 0; i < 5; i++) {
-		CHECK_OK(mount(NULL, "m", NULL, kinds[i], NULL));
-		CHECK_OK(mount(NULL, "m", NULL, kinds[i] | MS_REC, NULL));
-		if (kinds[i] == MS_UNBINDABLE) {
-			mkdir("b", 0755);
-			CHECK_ERR(mount("m", "b", NULL, MS_BIND, NULL), EINVAL);
-			char *line = info_of("m");
-			CHECK(line && strstr(line, "unbindable"));
-		}
-	}
-	CHECK_ERR(mount(NULL, "m", NULL, MS_SHARED | MS_PRIVATE, NULL), EINVAL);
-	CHECK_ERR(mount(NULL, "m", NULL, MS_SHARED | MS_NOEXEC, NULL), EINVAL);
-	CHECK_ERR(mount(NULL, "m/plain", NULL, MS_PRIVATE, NULL), EINVAL);
 }
 
 TEST(unmounting)

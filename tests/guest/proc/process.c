@@ -53,11 +53,134 @@ TEST(memory_as_a_file)
 	CHECK_EQ(pread(other, got, 13, (uintptr_t)secret), 0);
 }
 
+TEST(no_place_from_the_end)
+{
+	static const char *names[] = {"mem", "pagemap"};
+	for (int i = 0; i < 2; i++) {
+		char path[64];
+		snprintf(path, sizeof path, "/proc/self/%s", names[i]);
+		int fd = CHECK_OK(open(path, O_RDONLY));
+		CHECK_ERR(lseek(fd, 0, SEEK_END), EINVAL);
+		CHECK_ERR(lseek(fd, 0, SEEK_DATA), EINVAL);
+		CHECK_EQ(lseek(fd, 16, SEEK_SET), 16);
+		CHECK_EQ(lseek(fd, 16, SEEK_CUR), 32);
+	}
+}
+
+/* An entry without what is for root alone. */
+static uint64_t page_entry(int fd, void *at)
+{
+	uint64_t e;
+	CHECK_EQ(pread(fd, &e, sizeof e, (uintptr_t)at / 4096 * sizeof e), (int)sizeof e);
+	return e >> 55;
+}
+
+TEST(pagemap)
+{
+	enum { PRESENT = 1 << 8, SHARED = 1 << 6 };
+	int fd = CHECK_OK(open("/proc/self/pagemap", O_RDONLY));
+	char *own = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *shared = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	own[0] = shared[0] = 1;
+	CHECK_EQ(*(volatile char *)(own + 4096), 0);
+	CHECK_EQ(page_entry(fd, own) & (PRESENT | SHARED), PRESENT);
+	CHECK_EQ(page_entry(fd, own + 4096) & PRESENT, PRESENT);
+	CHECK_EQ(page_entry(fd, own + 8192), 0);
+	CHECK_EQ(page_entry(fd, shared) & (PRESENT | SHARED), PRESENT | SHARED);
+	CHECK_EQ(page_entry(fd, shared + 4096), 0);
+	CHECK_EQ(page_entry(fd, (char *)page_entry) & PRESENT, PRESENT);
+	CHECK_EQ(page_entry(fd, NULL), 0);
+	uint64_t three[3];
+	CHECK_EQ(pread(fd, three, sizeof three, (uintptr_t)own / 4096 * 8), (int)sizeof three);
+	CHECK(three[0] != 0 && three[2] == 0);
+	CHECK_OK(madvise(own, 4096, MADV_DONTNEED));
+	CHECK_EQ(page_entry(fd, own), 0);
+	CHECK_OK(munmap(own, 3 * 4096));
+	CHECK_EQ(page_entry(fd, own + 4096), 0);
+	CHECK_ERR(pread(fd, three, 7, 0), EINVAL);
+	CHECK_ERR(pread(fd, three, 8, 4), EINVAL);
+	CHECK_ERR(pread(fd, NULL, 8, 0), EFAULT);
+	CHECK_EQ(pread(fd, NULL, 0, 0), 0);
+	/* Nothing is told beyond a program's addresses. */
+	CHECK_EQ(pread(fd, three, 24, 0x7ffffffff000 / 4096 * 8 - 16), 16);
+	CHECK_EQ(pread(fd, three, 24, 0x7ffffffff000 / 4096 * 8), 0);
+	struct stat st;
+	CHECK_OK(fstat(fd, &st));
+	CHECK_EQ(st.st_mode, S_IFREG | 0400);
+	pid_t pid = CHECK_OK(fork());
+	if (pid == 0) {
+		pause();
+		_exit(0);
+	}
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/pagemap", pid);
+	int other = CHECK_OK(open(path, O_RDONLY));
+	EVENTUALLY(page_entry(other, &st) & PRESENT);
+	CHECK_OK(kill(pid, SIGKILL));
+	CHECK_KILLED(pid, SIGKILL);
+	CHECK_EQ(pread(other, three, 24, 0), 0);
+}
+
+/* What is known of a process's call; the number of words. */
+static int call_of(pid_t pid, unsigned long long words[9])
+{
+	char path[64], text[512];
+	snprintf(path, sizeof path, "/proc/%d/syscall", pid);
+	get_file(path, text, sizeof text);
+	if (strcmp(text, "running\n") == 0)
+		return 0;
+	int n = 0;
+	for (char *at = text, *end; n < 9; at = end) {
+		words[n] = strtoull(at, &end, n == 0 ? 10 : 16);
+		if (end == at)
+			break;
+		n++;
+	}
+	return n;
+}
+
+TEST(the_call_that_a_process_is_in)
+{
+	unsigned long long w[9];
+	pid_t pid = CHECK_OK(fork());
+	if (pid == 0) {
+		syscall(SYS_ppoll, 0x11, 0, 0, 0, 0x55, 0x66);
+		_exit(0);
+	}
+	EVENTUALLY(process_state(pid) == 'S' && call_of(pid, w) == 9);
+	CHECK_EQ(w[0], SYS_ppoll);
+	CHECK_EQ(w[1], 0x11);
+	CHECK_EQ(w[5], 0x55);
+	CHECK_EQ(w[6], 0x66);
+	CHECK(w[7] != 0 && w[8] != 0);
+	CHECK_OK(kill(pid, SIGKILL));
+	CHECK_KILLED(pid, SIGKILL);
+	/* One's own: the read of the file. */
+	CHECK_EQ(call_of(getpid(), w), 9);
+	CHECK_EQ(w[0], SYS_read);
+	char here;
+	CHECK(w[7] < (uintptr_t)&here && w[7] > (uintptr_t)&here - 65536);
+	/* In no call, and stopped. */
+	pid = CHECK_OK(fork());
+	if (pid == 0)
+		for (;;)
+			;
+	msleep(20);
+	CHECK_EQ(call_of(pid, w), 0);
+	CHECK_OK(kill(pid, SIGSTOP));
+	EVENTUALLY(process_state(pid) == 'T' && call_of(pid, w) == 3);
+	CHECK_EQ((long)w[0], -1);
+	CHECK(w[1] != 0 && w[2] != 0);
+	CHECK_OK(kill(pid, SIGKILL));
+	CHECK_KILLED(pid, SIGKILL);
+}
+
 TEST(hidden_from_others)
 {
 	if (geteuid() != 0)
 		SKIP("needs root");
-	static const char *names[] = {"environ", "maps", "smaps", "mem", "auxv", "io", "smaps_rollup"};
+	static const char *names[] = {"environ", "maps", "smaps", "mem",
+				      "auxv",	 "io",	 "pagemap", "smaps_rollup", "syscall"};
 	pid_t roots = getpid();
 	pid_t pid = CHECK_OK(fork());
 	if (pid == 0) {

@@ -1,38 +1,8 @@
 /* seccomp(2): strict mode, filters and their actions, inheritance, threads, tracers. */
-#include "../test.h"
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
+#include "seccomp.h"
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/utsname.h>
-
-#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
-#define RET(value) BPF_STMT(BPF_RET | BPF_K, value)
-/* Calls number `nr` get `value`, all others pass. */
-#define ONE(nr_, value)                                                                                                \
-	{                                                                                                              \
-		LOAD(nr), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr_, 0, 1), RET(value), RET(SECCOMP_RET_ALLOW)           \
-	}
-
-static long seccomp(unsigned op, unsigned flags, void *args)
-{
-	return syscall(SYS_seccomp, op, flags, args);
-}
-
-static long filter_with(unsigned flags, struct sock_filter *code, unsigned short len)
-{
-	struct sock_fprog prog = {len, code};
-	return seccomp(SECCOMP_SET_MODE_FILTER, flags, &prog);
-}
-
-#define FILTER(...)                                                                                                    \
-	do {                                                                                                           \
-		struct sock_filter code_[] = __VA_ARGS__;                                                              \
-		CHECK_OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));                                                      \
-		CHECK_EQ(filter_with(0, code_, sizeof code_ / sizeof *code_), 0);                                      \
-	} while (0)
 
 static void status_line(const char *key, char *into)
 {
@@ -77,7 +47,7 @@ TEST(errors)
 TEST(actions_available)
 {
 	unsigned known[] = {SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_KILL_THREAD, SECCOMP_RET_TRAP, SECCOMP_RET_ERRNO,
-			    SECCOMP_RET_TRACE,	      SECCOMP_RET_LOG,	       SECCOMP_RET_ALLOW};
+			    SECCOMP_RET_TRACE,	      SECCOMP_RET_LOG,	       SECCOMP_RET_ALLOW,    SECCOMP_RET_USER_NOTIF};
 	for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
 		CHECK_EQ(seccomp(SECCOMP_GET_ACTION_AVAIL, 0, &known[i]), 0);
 	unsigned odd = 0x12340000;

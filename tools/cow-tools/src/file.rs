@@ -2,14 +2,17 @@
 
 use crate::{Failure, Result, fail};
 use cow::{ReadStore, Store};
-use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType};
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// A pipe would keep whoever opens it waiting for its other end (open(2)); files and disks do not care.
+const WITHOUT_WAITING: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
 /// An open host file that remembers its name.
 #[derive(Debug)]
@@ -28,12 +31,15 @@ pub struct Identity {
 impl HostFile {
     /// Opens for reading.
     pub fn open(path: &Path) -> io::Result<HostFile> {
-        HostFile::check(File::open(path)?, path)
+        HostFile::check(File::options().read(true).custom_flags(WITHOUT_WAITING).open(path)?, path)
     }
 
     /// Opens for reading and writing.
     pub fn open_rw(path: &Path) -> io::Result<HostFile> {
-        HostFile::check(File::options().read(true).write(true).open(path)?, path)
+        HostFile::check(
+            File::options().read(true).write(true).custom_flags(WITHOUT_WAITING).open(path)?,
+            path,
+        )
     }
 
     /// Takes over an open file.

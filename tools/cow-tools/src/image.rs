@@ -4,7 +4,7 @@ use crate::file::{HostFile, path_from_bytes};
 use crate::mkcow::{header_for, open_base};
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::{Failure, Result, fail};
+use crate::{Failure, Result, complain, fail};
 use cow::header::LARGE_ALIGNMENT;
 use cow::{Access, Device, Error, Format as CowFormat, Header, ReadStore, Store, device};
 use imago::file::File as Qcow2File;
@@ -64,7 +64,7 @@ pub fn cow_header(file: &HostFile) -> Result<Header> {
     let header = device::read_header(&file)
         .map_err(fail(format!("Reading COW header failed: '{}'", file.path().display())))?;
     if header.format() == CowFormat::V3Broken64 {
-        eprintln!("uml_moo: '{}' has the broken 64-bit version 3 header", file.path().display());
+        complain(format_args!("uml_moo: '{}' has the broken 64-bit version 3 header", file.path().display()));
     }
     Ok(header)
 }
@@ -101,7 +101,7 @@ pub fn device_failure(cow: &Path, backing: &Path) -> impl Fn(Error<io::Error>) -
 /// Keeps writers away from an input, or warns of one that is there.
 fn lock_or_warn(file: &HostFile) {
     if let Err(Failure { text, .. }) = file.lock_or_fail(false) {
-        eprintln!("uml_moo: warning: {text}; the result may be inconsistent");
+        complain(format_args!("uml_moo: warning: {text}; the result may be inconsistent"));
     }
 }
 
@@ -128,10 +128,10 @@ impl Source {
         let header = cow_header(&file)?;
         let backing = open_backing(&header, backing, false)?;
         if header.merging() {
-            eprintln!(
+            complain(format_args!(
                 "uml_moo: an in-place merge of '{}' was broken off; `uml_moo -d` would finish it",
                 file.path().display()
-            );
+            ));
         }
         // The original merges a file in use without a word. Such a result may be half old and half new.
         for side in [&file, &backing] {

@@ -1,9 +1,9 @@
 //! `uml_moo --info`: what a COW file is.
 
-use crate::Result;
 use crate::file::HostFile;
 use crate::image::{backing_path, cow_header, device_failure};
 use crate::moo::open_cow;
+use crate::{Result, plain, say};
 use cow::{Format, Header, ReadStore, device};
 use indicatif::BinaryBytes;
 use std::io;
@@ -24,19 +24,21 @@ pub fn print(cow: &Path, given: Option<&Path>) -> Result<()> {
         Format::V1Be => " (big-endian)",
         _ => "",
     };
-    println!("file:          {}", cow.display());
-    println!("format:        COW version {}{layout}", header.format().version());
-    println!("backing file:  {} ({})", backing.display(), state(&header, &backing));
-    println!("image size:    {} ({} bytes)", BinaryBytes(header.size()), header.size());
-    println!("sectors used:  {used} of {} ({share:.2} % of the image)", header.sectors());
-    println!("sector size:   {} bytes", header.sector_size());
-    println!("space on disk: {} ({disk} bytes)", BinaryBytes(disk));
-    println!("bitmap at:     {}", header.bitmap_offset());
-    println!("data at:       {}", header.data_offset());
+    let mut facts = vec![
+        ("file:", cow.display().to_string()),
+        ("format:", format!("COW version {}{layout}", header.format().version())),
+        ("backing file:", format!("{} ({})", backing.display(), state(&header, &backing))),
+        ("image size:", format!("{} ({} bytes)", BinaryBytes(header.size()), header.size())),
+        ("sectors used:", format!("{used} of {} ({share:.2} % of the image)", header.sectors())),
+        ("sector size:", format!("{} bytes", header.sector_size())),
+        ("space on disk:", format!("{} ({disk} bytes)", BinaryBytes(disk))),
+        ("bitmap at:", header.bitmap_offset().to_string()),
+        ("data at:", header.data_offset().to_string()),
+    ];
     if header.merging() {
-        println!("in-place merge: broken off; `uml_moo -d` finishes it");
+        facts.push(("in-place merge:", "broken off; `uml_moo -d` finishes it".into()));
     }
-    Ok(())
+    say(facts.iter().map(|(name, fact)| format!("{name:14} {fact}\n")).collect::<String>())
 }
 
 /// Whether the backing file is there and is the right one.
@@ -50,6 +52,6 @@ fn state(header: &Header, path: &Path) -> String {
             Ok(()) => "matches".to_string(),
             Err(mismatch) => mismatch.to_string(),
         },
-        Err(e) => e.to_string(),
+        Err(e) => plain(&e),
     }
 }

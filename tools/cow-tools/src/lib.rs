@@ -20,6 +20,8 @@ pub mod output;
 pub mod progress;
 pub mod rebase;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Why a program ends early: one line for the user, and the exit status.
@@ -46,18 +48,36 @@ pub fn run(name: &str, work: impl FnOnce() -> Result<()>) -> ExitCode {
     match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{name}: {}", failure.text);
+            complain(format_args!("{name}: {}", failure.text));
             ExitCode::from(failure.code)
         }
     }
 }
 
 /// A failure from anything that can be shown, with what it is about in front.
-pub(crate) fn fail<E: std::fmt::Display>(about: impl std::fmt::Display) -> impl FnOnce(E) -> Failure {
-    move |e| {
-        let text = format!("{about}: {e}");
-        // The library adds the errno's number, which tells a user nothing.
-        let end = text.rfind(" (os error ").filter(|_| text.ends_with(')')).unwrap_or(text.len());
-        Failure::new(&text[..end])
+pub(crate) fn fail<E: Display>(about: impl Display) -> impl FnOnce(E) -> Failure {
+    move |e| Failure::new(format!("{about}: {}", plain(&e)))
+}
+
+/// An error's text without the errno's number that the library adds: it tells a user nothing.
+pub(crate) fn plain(error: &impl Display) -> String {
+    let mut text = error.to_string();
+    if text.ends_with(')') {
+        text.truncate(text.rfind(" (os error ").unwrap_or(text.len()));
     }
+    text
+}
+
+/// Prints on standard output. A reader who has gone wants no more, and that is no failure.
+pub(crate) fn say(text: impl Display) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(fail("standard output")),
+    }
+}
+
+/// Prints a line on standard error, if that is read.
+pub(crate) fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }

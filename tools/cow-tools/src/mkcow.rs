@@ -2,7 +2,7 @@
 
 use crate::file::{HostFile, absolute, path_bytes};
 use crate::output::Output;
-use crate::{Failure, Result, fail};
+use crate::{Failure, Result, fail, say};
 use cow::header::{ALIGNMENT, LARGE_ALIGNMENT, MAX_ALIGNMENT};
 use cow::{Header, ReadStore, device};
 use lexopt::prelude::*;
@@ -42,18 +42,15 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
                     Some(bytes.ok_or_else(|| wrong(format!("--align: invalid number of bytes '{text}'")))?);
             }
             Short('h') | Long("help") => {
-                print!("{}", MKCOW.help());
-                return Ok(());
+                return say(MKCOW.help());
             }
             Short('V') | Long("version") => {
-                println!("uml_mkcow {}", env!("CARGO_PKG_VERSION"));
-                return Ok(());
+                return say(concat!("uml_mkcow ", env!("CARGO_PKG_VERSION"), "\n"));
             }
             Long("completions") => {
                 let shell = parser.value().and_then(|v| v.string()).map_err(usage)?;
                 let text = MKCOW.completions(&shell);
-                print!("{}", text.ok_or_else(|| wrong(format!("--completions: unknown shell '{shell}'")))?);
-                return Ok(());
+                return say(text.ok_or_else(|| wrong(format!("--completions: unknown shell '{shell}'")))?);
             }
             Value(file) => files.push(file.into()),
             other => return Err(wrong(other.unexpected().to_string())),

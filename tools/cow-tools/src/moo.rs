@@ -3,7 +3,7 @@
 use crate::file::HostFile;
 use crate::image::{Format, Source, convert};
 use crate::output::Output;
-use crate::{Failure, Result, fail, info, inplace, rebase};
+use crate::{Failure, Result, fail, info, inplace, rebase, say};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -45,18 +45,15 @@ pub fn main(args: impl Iterator<Item = OsString>) -> Result<()> {
             Long("from") => options.from = Some(format("--from", &mut parser)?),
             Long("to") => options.to = Some(format("--to", &mut parser)?),
             Short('h') | Long("help") => {
-                print!("{}", MOO.help());
-                return Ok(());
+                return say(MOO.help());
             }
             Short('V') | Long("version") => {
-                println!("uml_moo {}", env!("CARGO_PKG_VERSION"));
-                return Ok(());
+                return say(concat!("uml_moo ", env!("CARGO_PKG_VERSION"), "\n"));
             }
             Long("completions") => {
                 let shell = parser.value().and_then(|v| v.string()).map_err(usage)?;
                 let text = MOO.completions(&shell);
-                print!("{}", text.ok_or_else(|| wrong(format!("--completions: unknown shell '{shell}'")))?);
-                return Ok(());
+                return say(text.ok_or_else(|| wrong(format!("--completions: unknown shell '{shell}'")))?);
             }
             Value(file) => options.files.push(file.into()),
             other => return Err(wrong(other.unexpected().to_string())),

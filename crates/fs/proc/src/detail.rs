@@ -55,6 +55,18 @@ pub(crate) fn schedstat(_: &Arc<Machine>, a: &About) -> Result<Vec<u8>> {
     Ok(format!("{} 0 {turns}\n", user + system).into_bytes())
 }
 
+/// The call that it waits in: number, arguments, stack and instruction pointers.
+pub(crate) fn syscall(_: &Arc<Machine>, a: &About) -> Result<Vec<u8>> {
+    let Some(s) = a.task.as_ref().ok_or(errno::ESRCH)?.standing(a.is_asker) else {
+        return Ok(b"running\n".to_vec());
+    };
+    let call = s.call.map_or_else(
+        || "-1".to_string(),
+        |(nr, args)| args.iter().fold(nr.to_string(), |line, a| format!("{line} {a:#x}")),
+    );
+    Ok(format!("{call} {:#x} {:#x}\n", s.stack, s.instruction).into_bytes())
+}
+
 pub(crate) fn timers(_: &Arc<Machine>, a: &About) -> Result<Vec<u8>> {
     let mut s = String::new();
     for t in kernel::time::list(&a.process) {

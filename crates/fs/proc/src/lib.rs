@@ -11,6 +11,7 @@ mod fd;
 mod mem;
 mod memory;
 mod mounts;
+mod pagemap;
 mod process;
 mod sysctl;
 mod system;

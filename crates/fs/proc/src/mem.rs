@@ -17,7 +17,8 @@ use kernel::{
 /// Bytes moved at once.
 const CHUNK: usize = 64 << 10;
 
-pub(crate) struct MemFile {
+/// The memory of a program, for an open file.
+pub(crate) struct Memory {
     /// Weak: an open file does not keep a program's memory.
     mm: Weak<Mm>,
     process: Arc<Process>,
@@ -25,28 +26,31 @@ pub(crate) struct MemFile {
     generation: u64,
 }
 
-impl MemFile {
-    pub(crate) fn new(task: &Task) -> Result<Arc<MemFile>> {
+impl Memory {
+    /// ESRCH for a task that ended.
+    pub(crate) fn of(task: &Task) -> Result<Memory> {
         let mm = task.mm().ok_or(errno::ESRCH)?;
         let process = task.process.clone();
         let generation = process.exec_generation.load(Ordering::SeqCst);
-        Ok(Arc::new(MemFile { mm: Arc::downgrade(&mm), process, generation }))
+        Ok(Memory { mm: Arc::downgrade(&mm), process, generation })
     }
 
-    /// The memory, while the program still runs.
-    fn mm(&self) -> Option<Arc<Mm>> {
+    /// It, while the program still runs.
+    pub(crate) fn get(&self) -> Option<Arc<Mm>> {
         // Who ends lets go of it a little after its parent knows.
         let mm = self.mm.upgrade().filter(|mm| mm.is_in_use())?;
         (self.process.exec_generation.load(Ordering::SeqCst) == self.generation).then_some(mm)
     }
 }
 
+pub(crate) struct MemFile(pub(crate) Memory);
+
 impl FileOps for MemFile {
     fn as_any(&self) -> &dyn Any {
         self
     }
     fn read(&self, _: &File, _: &Task, dst: &mut dyn Sink, pos: u64) -> Result<usize> {
-        let Some(mm) = self.mm() else { return Ok(0) };
+        let Some(mm) = self.0.get() else { return Ok(0) };
         let mut buf = vec![0; dst.remaining().min(CHUNK)];
         if buf.is_empty() {
             return Ok(0);
@@ -60,13 +64,13 @@ impl FileOps for MemFile {
         let n =
             if n == 0 && mm.fault_in(pos, false).is_ok() { mm.space.read_forced(pos, &mut buf) } else { n };
         // What was read while another program came is not shown.
-        if self.mm().is_none() {
+        if self.0.get().is_none() {
             return Ok(0);
         }
         if n == 0 { Err(errno::EIO) } else { dst.put(&buf[..n]) }
     }
     fn write(&self, _: &File, _: &Task, src: &mut dyn Source, pos: u64) -> Result<usize> {
-        let Some(mm) = self.mm() else { return Ok(0) };
+        let Some(mm) = self.0.get() else { return Ok(0) };
         let mut buf = vec![0; src.remaining().min(CHUNK)];
         let n = src.take(&mut buf)?;
         if n == 0 {
@@ -75,7 +79,7 @@ impl FileOps for MemFile {
         let done = mm.space.write_forced(pos, &buf[..n]);
         if done == 0 { Err(errno::EIO) } else { Ok(done) }
     }
-    fn size(&self) -> Result<u64> {
-        Ok(0)
+    fn has_no_end(&self) -> bool {
+        true
     }
 }

@@ -110,6 +110,26 @@ pub(crate) fn mountstats(ns: &MountNs, root: &Path) -> Vec<u8> {
     s.into_bytes()
 }
 
+/// The optional fields, each led by a blank.
+fn propagation(ns: &MountNs, m: &Mount, root: &Path) -> String {
+    let p = m.propagation();
+    let mut out = String::new();
+    if let Some(group) = p.group {
+        let _ = write!(out, " shared:{group}");
+    }
+    if let Some(master) = p.master {
+        let _ = write!(out, " master:{master}");
+        let nearest = ns.visible_master(m, |m| point(m, root).is_some());
+        if let Some(group) = nearest.filter(|g| *g != master) {
+            let _ = write!(out, " propagate_from:{group}");
+        }
+    }
+    if p.unbindable {
+        out.push_str(" unbindable");
+    }
+    out
+}
+
 pub(crate) fn mountinfo(ns: &MountNs, root: &Path) -> Vec<u8> {
     let mut s = String::new();
     for m in ns.mounts() {
@@ -129,7 +149,7 @@ pub(crate) fn mountinfo(ns: &MountNs, root: &Path) -> Vec<u8> {
             escape(&shown(&m)),
             escape(&at),
             options(&m, m.flags() & MS_RDONLY != 0),
-            if m.unbindable() { " unbindable" } else { "" },
+            propagation(ns, &m, root),
             m.fs.type_name(),
             escape(&m.source),
             fs_options(&m)

@@ -12,7 +12,12 @@ use kernel::{
     vfs::{file::FileOps, inode::Link, pseudo::Text},
 };
 
-use crate::{detail, mem::MemFile, memory};
+use crate::{
+    detail,
+    mem::{MemFile, Memory},
+    memory,
+    pagemap::Pagemap,
+};
 
 /// Takes what somebody writes.
 type Store = fn(&Arc<Machine>, &About, &Task, &[u8]) -> Result<()>;
@@ -91,6 +96,8 @@ pub(crate) static FILES: &[TaskFile] = &[
     file("mountstats", 0o400, |_, a| a.mounts(crate::mounts::mountstats)),
     file("oom_score", 0o444, detail::oom_score),
     writable("oom_score_adj", detail::oom_score_adj, detail::set_oom_score_adj),
+    // Opened by itself.
+    file("pagemap", 0o400, |_, _| Err(errno::EIO)),
     file("personality", 0o400, |_, a| {
         Ok(format!("{:08x}\n", a.process.personality.load(Ordering::Relaxed)).into_bytes())
     }),
@@ -106,6 +113,7 @@ pub(crate) static FILES: &[TaskFile] = &[
     file("stat", 0o444, stat),
     file("statm", 0o444, statm),
     file("status", 0o444, status),
+    file("syscall", 0o400, detail::syscall),
     file("timers", 0o444, detail::timers),
     writable("timerslack_ns", detail::timer_slack, detail::set_timer_slack),
     file("uid_map", 0o444, |_, _| Ok(ID_MAP.to_vec())),
@@ -187,8 +195,9 @@ pub(crate) fn open(m: &Arc<Machine>, tid: Pid, row: usize, by: &Task) -> Result<
     if SECRET.contains(&f.name) {
         check_access(m, tid, by)?;
     }
-    if f.name == "mem" {
-        return Ok(MemFile::new(&*m.tree.task(tid).ok_or(errno::ESRCH)?)?);
+    if matches!(f.name, "mem" | "pagemap") {
+        let memory = Memory::of(&*m.tree.task(tid).ok_or(errno::ESRCH)?)?;
+        return Ok(if f.name == "mem" { Arc::new(MemFile(memory)) } else { Arc::new(Pagemap(memory)) });
     }
     let (make, store, secret) = (f.make, f.store, SECRET.contains(&f.name));
     Ok(Text::new(
@@ -198,21 +207,20 @@ pub(crate) fn open(m: &Arc<Machine>, tid: Pid, row: usize, by: &Task) -> Result<
             if secret {
                 check_access(&by.machine, tid, by)?;
             }
-            make(&by.machine, &About::new(&by.machine, tid)?)
+            make(&by.machine, &About::new(by, tid)?)
         }),
-        store.map(|s| {
-            Box::new(move |by: &Task, d: &[u8]| s(&by.machine, &About::new(&by.machine, tid)?, by, d)) as _
-        }),
+        store.map(|s| Box::new(move |by: &Task, d: &[u8]| s(&by.machine, &About::new(by, tid)?, by, d)) as _),
     ))
 }
 
 /// What shows another's memory layout or secrets.
-const SECRET: [&str; 12] = [
+const SECRET: [&str; 13] = [
     "auxv",
     "environ",
     "io",
     "maps",
     "mem",
+    "pagemap",
     "personality",
     "smaps",
     "smaps_rollup",
@@ -245,11 +253,13 @@ pub(crate) struct About {
     zombie: Option<kernel::task::tree::Zombie>,
     pub(crate) process: Arc<kernel::task::Process>,
     uid: u32,
+    /// The task itself asks.
+    pub(crate) is_asker: bool,
 }
 
 impl About {
-    fn new(m: &Machine, tid: Pid) -> Result<About> {
-        let tree = m.tree.lock();
+    fn new(by: &Task, tid: Pid) -> Result<About> {
+        let tree = by.machine.tree.lock();
         let task = tree.tasks.get(&tid).cloned();
         let pid = task.as_ref().map_or(tid, |t| t.pid());
         let n = tree.nodes.get(&pid).ok_or(errno::ESRCH)?;
@@ -261,6 +271,7 @@ impl About {
             zombie: n.zombie.clone(),
             process: n.process.clone(),
             uid: n.uid,
+            is_asker: task.as_ref().is_some_and(|t| std::ptr::eq(&**t, by)),
             task,
         })
     }

@@ -93,7 +93,7 @@ pub(crate) static FILES: &[Sysctl] = &[
     fixed("fs/inotify/max_user_watches", "65536"),
     fixed("fs/lease-break-time", "45"),
     fixed("fs/leases-enable", "1"),
-    fixed("fs/mount-max", "100000"),
+    fixed("fs/mount-max", "10000"),
     number_of("fs/mqueue/msg_default", |m| &m.ipc.mqueue.limits.msg_default, 1, HARD_MSG_MAX),
     number_of("fs/mqueue/msg_max", |m| &m.ipc.mqueue.limits.msg_max, 1, HARD_MSG_MAX),
     number_of("fs/mqueue/msgsize_default", |m| &m.ipc.mqueue.limits.msgsize_default, 128, HARD_MSGSIZE_MAX),

@@ -388,6 +388,13 @@ impl Space for MockSpace {
         }
         Ok(())
     }
+    fn page_bits(&self, addr: u64, out: &mut [u64]) {
+        let maps = lock(&self.maps);
+        for (i, b) in out.iter_mut().enumerate() {
+            let there = maps.pages.contains_key(&(addr / PAGE_SIZE + i as u64));
+            *b = u64::from(there) << 63;
+        }
+    }
     fn resident_bytes(&self) -> (u64, u64) {
         (lock(&self.maps).pages.len() as u64 * PAGE_SIZE, 0)
     }

@@ -122,6 +122,20 @@ impl Mm {
         if at < end { Err(ENOMEM) } else { Ok(out) }
     }
 
+    /// What is behind the pages from `addr` on (/proc/PID/pagemap); 0 where nothing is mapped.
+    pub fn page_bits(&self, addr: u64, out: &mut [u64]) {
+        out.fill(0);
+        let end = addr.saturating_add(out.len() as u64 * PAGE_SIZE);
+        let i = self.lock();
+        for v in i.vmas.overlapping(addr, end) {
+            let (from, to) = (v.start.max(addr), v.end.min(end));
+            let range = ((from - addr) / PAGE_SIZE) as usize..((to - addr) / PAGE_SIZE) as usize;
+            if let Some(part) = out.get_mut(range) {
+                self.space.page_bits(from, part);
+            }
+        }
+    }
+
     /// The files to be written out for a range (msync(2)); caches that guests share have nothing to write. ENOMEM if parts
     /// are not mapped: the files found are to be written all the same.
     pub fn msync_files(&self, addr: u64, len: u64, invalidate: bool) -> Result<(Vec<Arc<File>>, Result<()>)> {

@@ -45,6 +45,7 @@ pub fn finish(mut cx: TaskCx) {
     crate::ptrace::exit_event(&mut cx);
     task.dying.store(true, Ordering::SeqCst);
     crate::ptrace::tracer_ends(&task);
+    task.seccomp.leave();
     leave_memory(&mut cx);
     task.set_kicker(None);
     task.signals.lock().mask.keep_in(None);

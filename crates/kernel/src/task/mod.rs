@@ -18,6 +18,7 @@ mod exec_stack;
 pub mod exit;
 pub mod fs_context;
 pub mod groups;
+mod in_call;
 pub mod init;
 pub mod pidfd;
 pub mod pool;
@@ -41,6 +42,7 @@ use smallvec::SmallVec;
 pub use cred::Cred;
 pub use cx::TaskCx;
 pub use fs_context::FsContext;
+pub use in_call::Standing;
 pub use process::Process;
 pub use work::Work;
 
@@ -130,6 +132,8 @@ pub struct Task {
     pub(crate) vfork: Mutex<Option<Arc<vfork::Gate>>>,
     /// Reads the host's account of this thread's processor time; `None` before its first run.
     pub(crate) cpu_clock: Mutex<Option<Arc<dyn hal::CpuClock>>>,
+    /// The system call that it is in.
+    pub(crate) in_call: in_call::InCall,
     /// What its system calls are confined to.
     pub seccomp: crate::seccomp::Seccomp,
     /// Being traced (ptrace(2)).
@@ -218,6 +222,7 @@ impl Task {
             exit_signal: AtomicU32::new(p.exit_signal),
             vfork: Mutex::new(locks::LEAF, None),
             cpu_clock: Mutex::new(locks::LEAF, None),
+            in_call: in_call::InCall::default(),
             seccomp: crate::seccomp::Seccomp::default(),
             tracing: Mutex::new(locks::LEAF, crate::ptrace::Tracing::default()),
             sched: Mutex::new(locks::LEAF, p.sched),

@@ -58,7 +58,12 @@ pub fn run_task(mut cx: TaskCx) {
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.kicked = event == Event::Kicked;
         match event {
-            Event::Syscall { nr, args } => syscall(&mut cx, &*dispatch, nr, args),
+            Event::Syscall { nr, args } => {
+                let regs = cx.ctx.regs();
+                cx.task.in_call.enter(nr, &args, &regs);
+                syscall(&mut cx, &*dispatch, nr, args);
+                cx.task.in_call.leave();
+            }
             Event::Exception(e) => {
                 cx.task.stats.faults.fetch_add(1, Ordering::Relaxed);
                 let start = dispatch.meter().map(|m| (m, machine.clock.monotonic_ns()));
@@ -103,13 +108,19 @@ fn syscall(cx: &mut TaskCx, dispatch: &dyn Dispatch, nr: u64, args: [u64; 6]) {
             }
             filtered = false;
         }
+        let mut interrupted = false;
         if cx.task.seccomp.mode() != 0 && !std::mem::replace(&mut filtered, true) {
             match seccomp::enter(cx, nr, args) {
                 seccomp::Entry::Go(n, a) => (nr, args) = (n, a),
                 seccomp::Entry::Skip => return leave_call(cx),
+                seccomp::Entry::Interrupted => {
+                    interrupted = true;
+                    filtered = false;
+                    cx.restart_as = Some(Restart::IfAllowed);
+                }
             }
         }
-        let result = dispatch.call(cx, nr, args);
+        let result = if interrupted { Err(ERESTART) } else { dispatch.call(cx, nr, args) };
         if cx.exiting || cx.regs_final {
             leave_call(cx);
             return;
@@ -178,6 +189,10 @@ fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
         if work.contains(Work::FREEZE) {
             cx.task.machine.freezer.park(&cx.task);
             continue;
+        }
+        if work.contains(Work::STOP) && call.is_none() {
+            let regs = cx.ctx.regs();
+            cx.task.in_call.stand(&regs);
         }
         if work.contains(Work::STOP | Work::TRACED) {
             ptrace::requested_stop(cx);

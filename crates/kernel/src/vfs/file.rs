@@ -44,6 +44,10 @@ pub trait FileOps: Any + Send + Sync {
     fn stays_at_start(&self) -> bool {
         false
     }
+    /// lseek(2) refuses places that are told from an end, which the file does not have: EINVAL.
+    fn has_no_end(&self) -> bool {
+        false
+    }
     /// Positions of a stream that has them all the same, elsewhere.
     fn seekable(&self) -> Option<&dyn super::inherited::Seekable> {
         None

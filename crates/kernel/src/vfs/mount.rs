@@ -2,7 +2,9 @@
 //!
 //! A [`Mount`] shows a filesystem, or a part of one, at a dentry of another mount. A namespace keeps which mount stands on
 //! which place. Changes are serialised by `MOUNTS`; walks take only the short lock of the table, and only at a dentry
-//! that is a mount point.
+//! that is a mount point. Which changes happen elsewhere, too, is said in [`propagate`].
+
+pub mod propagate;
 
 use std::sync::{
     Arc,
@@ -14,8 +16,9 @@ use abi::{
     fs::{MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_NOSYMFOLLOW, MS_RDONLY, MS_RELATIME},
 };
 use ksync::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use self::propagate::{Branch, Kind, Propagation};
 use super::{dentry::Dentry, inode::FileSystem, path::Path};
 use crate::{error::Result, locks};
 
@@ -35,8 +38,7 @@ pub struct Mount {
     flags: AtomicU32,
     /// The whole filesystem was made read-only (a remount without MS_BIND).
     fs_read_only: AtomicBool,
-    /// May not be the source of a bind mount (MS_UNBINDABLE).
-    unbindable: AtomicBool,
+    propagation: RwLock<Propagation>,
     /// Marked by MNT_EXPIRE, until somebody walks in.
     expiring: AtomicBool,
     /// Where it is mounted; `None` for the root of a namespace, internal mounts and detached ones.
@@ -54,7 +56,7 @@ impl Mount {
             source: source.to_vec(),
             flags: AtomicU32::new(flags & MOUNT_FLAGS),
             fs_read_only: AtomicBool::new(false),
-            unbindable: AtomicBool::new(false),
+            propagation: RwLock::new(locks::LEAF, Propagation::default()),
             expiring: AtomicBool::new(false),
             place: RwLock::new(locks::LEAF, None),
         })
@@ -73,8 +75,11 @@ impl Mount {
     pub fn fs_read_only(&self) -> bool {
         self.fs_read_only.load(Ordering::Relaxed)
     }
-    pub fn unbindable(&self) -> bool {
-        self.unbindable.load(Ordering::Relaxed)
+    pub fn propagation(&self) -> Propagation {
+        *self.propagation.read()
+    }
+    fn set_propagation(&self, p: Propagation) {
+        *self.propagation.write() = p;
     }
     /// Marks the mount for MNT_EXPIRE; whether it was before.
     pub fn mark_expiring(&self) -> bool {
@@ -120,12 +125,19 @@ pub struct MountNs {
     table: RwLock<Table>,
     /// Held over changes.
     changes: Mutex<()>,
+    /// For the next group of peers.
+    next_group: AtomicU64,
     /// Counts changes, for pollers of /proc/mounts.
     generation: AtomicU64,
 }
 
 fn key(at: &Path) -> (u64, usize) {
     (at.mount.id, Arc::as_ptr(&at.dentry).addr())
+}
+
+/// It stands on a mount that is shared.
+fn is_on_shared(mount: &Mount) -> bool {
+    mount.parent().is_some_and(|p| p.propagation().group.is_some())
 }
 
 impl MountNs {
@@ -135,6 +147,7 @@ impl MountNs {
         Arc::new(MountNs {
             table: RwLock::new(locks::LEAF, table),
             changes: Mutex::new(locks::MOUNTS, ()),
+            next_group: AtomicU64::new(1),
             generation: AtomicU64::new(0),
         })
     }
@@ -175,14 +188,26 @@ impl MountNs {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Mounts on a place (which has been crossed: a walk's result). ENOTDIR if one is a directory and the other is not,
-    /// EINVAL if the place is not in this namespace.
+    /// Mounts on a place (which has been crossed: a walk's result), and wherever it propagates to. ENOTDIR if one is a
+    /// directory and the other is not, EINVAL if the place is not in this namespace, ENOSPC for too many mounts.
     pub fn attach(&self, mount: Arc<Mount>, at: &Path) -> Result<()> {
         let _changes = self.changes.lock();
-        self.attach_locked(mount, at)
+        let tree = self.tree(&mount.root_path(), false, false);
+        self.graft(&tree, at)
     }
 
-    fn attach_locked(&self, mount: Arc<Mount>, at: &Path) -> Result<()> {
+    /// Mounts a tree of new mounts.
+    fn graft(&self, tree: &[Branch], at: &Path) -> Result<()> {
+        let Some(top) = tree.first() else { return Ok(()) };
+        let at = self.place_for(&top.mount, at)?;
+        let plan = self.plan(tree, &at)?;
+        self.stand_tree(tree, &at);
+        self.carry_out(&plan, tree, &at);
+        Ok(())
+    }
+
+    /// Where exactly a mount would stand, if it may.
+    fn place_for(&self, mount: &Mount, at: &Path) -> Result<Path> {
         let is_dir = |d: &Arc<Dentry>| d.inode_ref().is_some_and(|i| i.dir().is_some());
         if is_dir(&mount.root) != is_dir(&at.dentry) {
             return Err(ENOTDIR);
@@ -192,17 +217,18 @@ impl MountNs {
         }
         // Another mount may have come between the walk and now.
         let at = self.cross(at.clone());
-        if !self.contains(&at.mount) {
-            return Err(EINVAL);
-        }
+        if self.contains(&at.mount) { Ok(at) } else { Err(EINVAL) }
+    }
+
+    /// Mounts on a place without further effect.
+    fn stand(&self, mount: &Arc<Mount>, at: Path) {
         at.dentry.add_mount();
-        mount.set_place(Some(at.clone()));
         let mut t = self.table.write();
         t.by_place.insert(key(&at), mount.clone());
-        t.order.push(mount);
+        t.order.push(mount.clone());
         drop(t);
+        mount.set_place(Some(at));
         self.changed();
-        Ok(())
     }
 
     /// Mounts standing on `mount`, directly.
@@ -211,7 +237,8 @@ impl MountNs {
         all.into_iter().filter(|m| m.parent().is_some_and(|p| Arc::ptr_eq(&p, mount))).collect()
     }
 
-    fn detach_locked(&self, mount: &Arc<Mount>) {
+    /// The opposite of [`MountNs::stand`].
+    fn take_away(&self, mount: &Arc<Mount>) {
         let Some(at) = mount.place() else { return };
         let mut t = self.table.write();
         let gone = t.by_place.remove(&key(&at));
@@ -225,7 +252,7 @@ impl MountNs {
 
     /// umount2(2). `busy`: somebody uses the mount (open files, working directories), as far as the caller knows. EBUSY if
     /// it is used or carries mounts, unless `lazy`. EINVAL if it is not a mount's root or is the root of the namespace.
-    /// The mounts that are gone.
+    /// The mounts that are gone, here and where it propagated to.
     pub fn detach(
         &self,
         at: &Path,
@@ -238,7 +265,7 @@ impl MountNs {
             return Err(EINVAL);
         }
         let above = self.children(mount);
-        if !lazy && (!above.is_empty() || busy(mount)) {
+        if !lazy && (!above.is_empty() || busy(mount) || self.echoes_are_busy(mount, &busy)) {
             return Err(EBUSY);
         }
         let mut all = vec![mount.clone()];
@@ -248,9 +275,15 @@ impl MountNs {
             all.extend(more);
             i += 1;
         }
+        let elsewhere = self.unmounted_elsewhere(&all);
         for m in all.iter().rev() {
-            self.detach_locked(m);
+            self.take_away(m);
+            self.change_propagation(m, Kind::Private);
         }
+        for m in elsewhere.iter().rev() {
+            self.detach_echo(m);
+        }
+        all.extend(elsewhere);
         if !lazy && !self.mounts().iter().any(|m| Arc::ptr_eq(&m.fs, &mount.fs)) {
             let _ = mount.fs.sync();
             mount.root.shrink();
@@ -261,44 +294,42 @@ impl MountNs {
     /// A bind mount of `from` on `at`; with `recursive` also what is mounted below.
     pub fn bind(&self, from: &Path, at: &Path, recursive: bool) -> Result<()> {
         let _changes = self.changes.lock();
-        if !self.contains(&from.mount) || from.mount.unbindable() {
+        if !self.contains(&from.mount) || from.mount.propagation().unbindable {
             return Err(EINVAL);
         }
-        let old = &from.mount;
-        let copy = old.twin(from.dentry.clone());
-        let below = if recursive { self.below(from) } else { Vec::new() };
-        self.attach_locked(copy.clone(), at)?;
-        if recursive {
-            let mut pairs = vec![(old.clone(), copy)];
-            for m in below {
-                let Some(place) = m.place() else { continue };
-                // Those that may not be bound are left out, with all below them.
-                if m.unbindable() {
-                    continue;
-                }
-                let Some((_, parent)) = pairs.iter().find(|(o, _)| Arc::ptr_eq(o, &place.mount)) else {
-                    continue;
-                };
-                let at = Path { mount: parent.clone(), dentry: place.dentry.clone() };
-                let copy = m.twin(m.root.clone());
-                self.attach_locked(copy.clone(), &at)?;
-                pairs.push((m, copy));
-            }
+        let old = self.tree(from, recursive, true);
+        let mut new = propagate::twins(&old);
+        if let Some(top) = new.first_mut() {
+            top.mount = from.mount.twin(from.dentry.clone());
         }
-        Ok(())
+        for (o, n) in old.iter().zip(&new) {
+            n.mount.set_propagation(o.mount.propagation());
+        }
+        self.graft(&new, at)
     }
 
     /// Mounts at or below a place, parents first.
     fn below(&self, top: &Path) -> Vec<Arc<Mount>> {
         let mut found: Vec<Arc<Mount>> = Vec::new();
-        for m in self.mounts() {
-            let Some(place) = m.place() else { continue };
-            let direct = Arc::ptr_eq(&place.mount, &top.mount) && place.dentry.is_within(&top.dentry);
-            if direct || found.iter().any(|f| Arc::ptr_eq(f, &place.mount)) {
-                found.push(m);
+        let mut ids = FxHashSet::default();
+        let mut left: Vec<(Arc<Mount>, Path)> =
+            self.mounts().into_iter().filter_map(|m| m.place().map(|p| (m, p))).collect();
+        // Again where one that was moved, or came to stand on another, is older than what it stands on.
+        loop {
+            let before = found.len();
+            left.retain(|(m, place)| {
+                let direct = Arc::ptr_eq(&place.mount, &top.mount) && place.dentry.is_within(&top.dentry);
+                let is_below = direct || ids.contains(&place.mount.id);
+                if is_below {
+                    ids.insert(m.id);
+                    found.push(m.clone());
+                }
+                !is_below
+            });
+            if found.len() == before {
+                return found;
             }
         }
-        found
     }
 
     /// Makes the filesystem of `mount` read-only or writable through all of its mounts.
@@ -308,20 +339,21 @@ impl MountNs {
         }
     }
 
-    /// Says whether a mount, and with `recursive` those below, may be bound elsewhere.
-    pub fn set_unbindable(&self, at: &Path, recursive: bool, unbindable: bool) {
-        let below = if recursive { self.below(at) } else { Vec::new() };
-        for m in below.iter().chain([&at.mount]) {
-            m.unbindable.store(unbindable, Ordering::Relaxed);
-        }
-    }
-
-    /// Moves a mount (MS_MOVE). EINVAL if it is none or the root, or one is a directory and the other not; ELOOP if `at`
-    /// is below it.
+    /// Moves a mount (MS_MOVE). EINVAL if it is none or the root, if it stands on a shared mount, if one is a directory and the
+    /// other not, or if the place is shared and something may not be bound there; ELOOP if `at` is below it.
     pub fn move_mount(&self, from: &Path, at: &Path) -> Result<()> {
         let _changes = self.changes.lock();
         let mount = &from.mount;
         if !Arc::ptr_eq(&from.dentry, &mount.root) || mount.place().is_none() || !self.contains(mount) {
+            return Err(EINVAL);
+        }
+        let is_dir = |d: &Arc<Dentry>| d.inode_ref().is_some_and(|i| i.dir().is_some());
+        if is_dir(&mount.root) != is_dir(&at.dentry) || is_on_shared(mount) {
+            return Err(EINVAL);
+        }
+        let tree = self.tree(from, true, false);
+        let is_unbindable = |b: &Branch| b.mount.propagation().unbindable;
+        if at.mount.propagation().group.is_some() && tree.iter().any(is_unbindable) {
             return Err(EINVAL);
         }
         let mut up = Some(at.mount.clone());
@@ -331,18 +363,11 @@ impl MountNs {
             }
             up = m.parent();
         }
-        let is_dir = |d: &Arc<Dentry>| d.inode_ref().is_some_and(|i| i.dir().is_some());
-        if is_dir(&mount.root) != is_dir(&at.dentry) {
-            return Err(EINVAL);
-        }
-        let old = mount.place();
-        self.detach_locked(mount);
-        if let Err(e) = self.attach_locked(mount.clone(), at) {
-            if let Some(old) = old {
-                self.attach_locked(mount.clone(), &old)?;
-            }
-            return Err(e);
-        }
+        let at = self.place_for(mount, at)?;
+        let plan = self.plan(&tree, &at)?;
+        self.take_away(mount);
+        self.stand(mount, at.clone());
+        self.carry_out(&plan, &tree, &at);
         Ok(())
     }
 
@@ -357,6 +382,9 @@ impl MountNs {
             || !Arc::ptr_eq(&old_root.dentry, &old.root)
             || !self.contains(new)
             || new.place().is_none()
+            || put_old.mount.propagation().group.is_some()
+            || is_on_shared(new)
+            || is_on_shared(old)
         {
             return Err(EINVAL);
         }
@@ -368,8 +396,9 @@ impl MountNs {
         if !at.dentry.is_within(&new_root.dentry) {
             return Err(EINVAL);
         }
+        let put_old = self.place_for(old, put_old)?;
         let old_place = old.place();
-        self.detach_locked(new);
+        self.take_away(new);
         match old_place {
             None => {
                 // The namespace's root changes: the first in the order.
@@ -382,11 +411,12 @@ impl MountNs {
                 drop(t);
             }
             Some(place) => {
-                self.detach_locked(old);
-                self.attach_locked(new.clone(), &place)?;
+                self.take_away(old);
+                self.stand(new, place);
             }
         }
-        self.attach_locked(old.clone(), put_old)
+        self.stand(old, put_old);
+        Ok(())
     }
 
     /// A copy for CLONE_NEWNS: the same mounts under new ids. `places` are moved to the copies.
@@ -404,13 +434,7 @@ impl MountNs {
             };
             let copy = copy_of(m);
             let at = Path { mount: parent, dentry: place.dentry };
-            // Not `attach`: the lock of changes has one rank, and nobody knows the new namespace yet.
-            at.dentry.add_mount();
-            copy.set_place(Some(at.clone()));
-            let mut t = ns.table.write();
-            t.by_place.insert(key(&at), copy.clone());
-            t.order.push(copy.clone());
-            drop(t);
+            ns.stand(&copy, at);
             pairs.push((m.clone(), copy));
         }
         for p in places.iter_mut() {

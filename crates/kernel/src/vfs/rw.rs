@@ -217,6 +217,9 @@ pub fn seek(file: &File, offset: i64, whence: u32) -> Result<u64> {
         *file.pos() = 0;
         return Ok(0);
     }
+    if file.ops.has_no_end() && whence > SEEK_CUR {
+        return Err(EINVAL);
+    }
     let size = || file.ops.size().or_else(|_| file.path.inode()?.attr().map(|a| a.size));
     let mut pos = file.pos();
     let new = match whence {

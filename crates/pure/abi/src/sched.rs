@@ -339,6 +339,7 @@ pub const SECCOMP_FILTER_FLAG_LOG: u32 = 0x2;
 pub const SECCOMP_FILTER_FLAG_SPEC_ALLOW: u32 = 0x4;
 pub const SECCOMP_FILTER_FLAG_NEW_LISTENER: u32 = 0x8;
 pub const SECCOMP_FILTER_FLAG_TSYNC_ESRCH: u32 = 0x10;
+pub const SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: u32 = 0x20;
 pub const SECCOMP_RET_KILL_PROCESS: u32 = 0x80000000;
 pub const SECCOMP_RET_KILL_THREAD: u32 = 0x0;
 pub const SECCOMP_RET_TRAP: u32 = 0x30000;
@@ -349,6 +350,26 @@ pub const SECCOMP_RET_LOG: u32 = 0x7ffc0000;
 pub const SECCOMP_RET_ALLOW: u32 = 0x7fff0000;
 pub const SECCOMP_RET_ACTION_FULL: u32 = 0xffff0000;
 pub const SECCOMP_RET_DATA: u32 = 0xffff;
+
+// seccomp_unotify(2): requests of a listener, their flags, and the lengths of their structures.
+pub const SECCOMP_IOCTL_NOTIF_RECV: u32 = 0xc050_2100;
+pub const SECCOMP_IOCTL_NOTIF_SEND: u32 = 0xc018_2101;
+pub const SECCOMP_IOCTL_NOTIF_ID_VALID: u32 = 0x4008_2102;
+/// As it was first published, with the direction of the argument the other way round.
+pub const SECCOMP_IOCTL_NOTIF_ID_VALID_WRONG_DIR: u32 = 0x8008_2102;
+/// The length of its structure may be another one.
+pub const SECCOMP_IOCTL_NOTIF_ADDFD: u32 = 0x4018_2103;
+pub const SECCOMP_IOCTL_NOTIF_SET_FLAGS: u32 = 0x4008_2104;
+pub const SECCOMP_USER_NOTIF_FLAG_CONTINUE: u32 = 1;
+pub const SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP: u64 = 1;
+pub const SECCOMP_ADDFD_FLAG_SETFD: u32 = 1;
+pub const SECCOMP_ADDFD_FLAG_SEND: u32 = 2;
+/// `struct seccomp_notif`, `seccomp_notif_resp`, `seccomp_data` and the first version of `seccomp_notif_addfd`.
+pub const SECCOMP_NOTIF_LEN: usize = 80;
+pub const SECCOMP_NOTIF_RESP_LEN: usize = 24;
+pub const SECCOMP_DATA_LEN: usize = 64;
+pub const SECCOMP_NOTIF_ADDFD_LEN: usize = 24;
+
 /// The `arch` of a native system call.
 pub const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
