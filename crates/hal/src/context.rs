@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use abi::Stat;
+
 use crate::{HostFile, Result, Space};
 
 /// General registers of a guest thread (x86-64; what `ptrace` calls `user_regs`).
@@ -80,6 +82,46 @@ pub struct FastIds {
     pub egid: u32,
     /// False switches all in-stub answers off (tracing, seccomp inside the guest).
     pub enabled: bool,
+}
+
+/// An open file that a guest thread is lent: until it comes to the kernel next, it may answer calls about it by itself
+/// (read, pread64, lseek, fstat and its kin, close).
+pub struct Lending<'a> {
+    pub fd: i32,
+    /// Where the file's position is, and the contents begin.
+    pub pos: u64,
+    /// What fstat(2) gives.
+    pub stat: [u8; Stat::SIZE],
+    /// The file, and how many bytes of it are to be lent at most.
+    pub contents: Option<(&'a dyn HostFile, usize)>,
+    /// Nothing comes behind the position, where no contents are lent.
+    pub at_end: bool,
+    /// [`crate::Host::lending_epoch`] from before anything of this was looked at.
+    pub epoch: u64,
+}
+
+/// What a guest thread did with a file that it was lent. All of it could be the guest's invention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Borrowed {
+    /// Not beyond `i64::MAX`.
+    pub pos: u64,
+    pub closed: bool,
+    /// Calls that read, and bytes that they gave.
+    pub reads: u32,
+    pub bytes: u64,
+}
+
+/// Attributes of names in one directory, in the order in which they will probably be asked for ([`Context::foretell`]).
+pub struct Foreseen<'a> {
+    /// What fstatat(2) is called with: the descriptor (AT_FDCWD for stat(2) and lstat(2)), AT_* flags, and the path up to
+    /// the name.
+    pub dirfd: i32,
+    pub flags: u32,
+    pub prefix: &'a [u8],
+    /// Names, and what fstatat(2) gives.
+    pub answers: &'a [(&'a [u8], [u8; Stat::SIZE])],
+    /// [`crate::Host::lending_epoch`] from before anything of this was looked up.
+    pub epoch: u64,
 }
 
 /// Makes a guest thread return to the kernel. Kept by whoever may interrupt the task.
@@ -207,6 +249,26 @@ pub trait Context: Send {
     ) -> Option<Result<usize>> {
         let _ = (file, offset, addr, len);
         None
+    }
+    /// Lends an open file to the guest thread, which is about to be resumed; false if that cannot be done. What was lent
+    /// is to be taken back as soon as [`Context::run`] returns, and before others may look at the file.
+    fn lend_file(&mut self, lending: &Lending<'_>) -> bool {
+        let _ = lending;
+        false
+    }
+    /// Ends what [`Context::lend_file`] began; `None` if nothing was lent.
+    fn take_file_back(&mut self) -> Option<Borrowed> {
+        None
+    }
+    /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
+    /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.
+    fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
+        let _ = foreseen;
+        0
+    }
+    /// Ends that; how many answers it used, as it says.
+    fn foretold_used(&mut self) -> usize {
+        0
     }
     /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
     fn forget_program(&mut self) {}

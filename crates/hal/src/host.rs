@@ -78,6 +78,14 @@ pub trait Host: Send + Sync {
     /// Sleeps (kernel threads only; tasks wait on queues).
     fn sleep(&self, d: Duration);
 
+    /// Files that are lent to guest threads ([`Context::lend_file`]) are lent no more from the moment on when this returns:
+    /// something has changed about files of the host, or about who looks at them.
+    fn recall_files(&self) {}
+    /// How often [`Host::recall_files`] was called.
+    fn lending_epoch(&self) -> u64 {
+        0
+    }
+
     /// Opens a host directory or file by absolute path, following links: only for what the command line named.
     fn open_path(&self, path: &[u8], flags: u32) -> Result<Arc<dyn HostFile>>;
     /// Calls `tell`, from a host thread, for each change of the file (contents, attributes, names, moves, its end), by

@@ -14,7 +14,10 @@ pub mod mock;
 mod space;
 mod stream;
 
-pub use context::{Context, CpuClock, Event, Exception, FastIds, FutexCall, Kicker, Regs, SignalWords};
+pub use context::{
+    Borrowed, Context, CpuClock, Event, Exception, FastIds, Foreseen, FutexCall, Kicker, Lending, Regs,
+    SignalWords,
+};
 pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};
 pub use space::{Backing, MapOp, Prot, SharedMem, Space};

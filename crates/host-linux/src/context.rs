@@ -1,19 +1,22 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
+mod foretold;
+mod lent;
+
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use hal::{
-    Backing, Context, CpuClock, Errno, Event, Exception, FastIds, FutexCall, HostFile, Kicker, MapOp, Prot,
-    Regs, Result, SignalWords, Space, errno,
+    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
+    Kicker, Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
 };
 
 use crate::{
     engine::{Engine, FrameShape, lock},
     host::StartError,
-    layout::{PAGE, ctl, flag, kind, reg, served},
+    layout::{PAGE, ctl, file, flag, kind, names, reg, served},
     slots::Slot,
     space::LinuxSpace,
     stub::code,
@@ -56,6 +59,11 @@ pub(crate) struct LinuxContext {
     later: Later,
     /// Where in the slot what is left for later begins: behind what was captured.
     later_at: usize,
+    /// And where it must end.
+    later_end: usize,
+    on_loan: Option<lent::OnLoan>,
+    /// Names told ahead.
+    names_told: usize,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -80,6 +88,7 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::SPIN, 0);
     slot.set32(ctl::FAST_VALID, 0);
     slot.set32(ctl::LENT, 0);
+    slot.set64(file::EPOCH, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
     slot.set64(ctl::FS_BASE, regs.fs_base);
@@ -107,6 +116,9 @@ impl LinuxContext {
             captured: (0, 0),
             later: Later::default(),
             later_at: ctl::BUFFER,
+            later_end: ctl::BUFFER_END,
+            on_loan: None,
+            names_told: 0,
             lost: false,
             lent: served::ALWAYS,
             may_serve: false,
@@ -439,7 +451,8 @@ impl LinuxContext {
     fn room(&self, addr: u64, len: usize) -> Option<usize> {
         let at = self.later_at + self.later.used;
         let inside = addr.checked_add(len as u64).is_some_and(|end| end <= self.space.range().1);
-        let fits = len <= ctl::OUT_LEN_MAX.min(ctl::BUFFER_END - at) && self.piece(addr) < ctl::OUT_MAX;
+        let fits =
+            len <= ctl::OUT_LEN_MAX.min(self.later_end.saturating_sub(at)) && self.piece(addr) < ctl::OUT_MAX;
         (inside && fits && self.died.is_none()).then_some(at)
     }
 
@@ -768,9 +781,29 @@ impl Context for LinuxContext {
         Some(done)
     }
 
+    fn lend_file(&mut self, lending: &Lending<'_>) -> bool {
+        self.put_on_loan(lending)
+    }
+
+    fn take_file_back(&mut self) -> Option<Borrowed> {
+        self.take_from_loan()
+    }
+
+    fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
+        self.tell_names(foreseen)
+    }
+
+    fn foretold_used(&mut self) -> usize {
+        self.forget_names()
+    }
+
     fn forget_program(&mut self) {
         self.flush();
         self.captured = (0, 0);
+        if self.names_told != 0 {
+            self.forget_names();
+            self.slot().wipe(names::START, names::END);
+        }
         self.slot().wipe(ctl::BUFFER, ctl::BUFFER_END);
     }
 

@@ -265,6 +265,11 @@ fn vdso_range() -> Option<(u64, u64, u64)> {
 }
 
 impl Engine {
+    /// Which files on loan stubs believe in: those lent since the last change.
+    pub(crate) fn epoch(&self) -> &std::sync::atomic::AtomicU64 {
+        self.slots.window().u64(consts::EPOCH as u64)
+    }
+
     /// Makes the memory objects, the keeper and the first stub.
     pub(crate) fn start(cpus: u32) -> core::result::Result<Arc<Engine>, StartError> {
         let memfd =
@@ -313,6 +318,7 @@ impl Engine {
         w.u64(consts::CTL_FD as u64).store(slots.fd().as_raw_fd() as u64, Relaxed);
         w.u64(consts::CTL_RO_FD as u64).store(ctl_ro.as_raw_fd() as u64, Relaxed);
         w.u64(consts::OWNER as u64).store(process::own_pid() as u64, Relaxed);
+        w.u64(consts::EPOCH as u64).store(1, Relaxed);
         for (at, code_at, filter) in [
             (consts::STRICT, consts::STRICT_CODE, filter::strict()),
             (consts::CLOSED, consts::CLOSED_CODE, filter::closed()),

@@ -1,6 +1,10 @@
 //! The host value: [`LinuxHost`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use hal::{
     Context, FileChange, Host, HostFacts, HostFile, Limits, Regs, Result, SharedMem, Stream, Watch, errno,
@@ -112,6 +116,14 @@ impl Host for LinuxHost {
 
     fn coarse_ns(&self) -> u64 {
         process::clock_ns(libc::CLOCK_MONOTONIC_COARSE)
+    }
+
+    fn recall_files(&self) {
+        self.engine.epoch().fetch_add(1, SeqCst);
+    }
+
+    fn lending_epoch(&self) -> u64 {
+        self.engine.epoch().load(SeqCst)
     }
 
     fn file_limit(&self) -> u64 {

@@ -40,6 +40,8 @@ pub(crate) mod consts {
     pub(crate) const CTL_RO_FD: usize = 0x08;
     /// Process number of the machine.
     pub(crate) const OWNER: usize = 0x10;
+    /// How often files on loan were recalled, see [`crate::layout::file`]; never 0.
+    pub(crate) const EPOCH: usize = 0x40;
     /// `struct sock_fprog` of the strict filter, and its instructions.
     pub(crate) const STRICT: usize = 0x100;
     pub(crate) const STRICT_CODE: usize = 0x110;
@@ -117,8 +119,31 @@ pub(crate) mod ctl {
     pub(crate) const OUT_LEN_MAX: usize = 0x4000;
 }
 
-/// Lowest offset in a slot where a signal frame may stand; below are the control page and the buffer.
-pub(crate) const FRAME_LOWEST: usize = ctl::BUFFER_END;
+/// Lowest offset in a slot where a signal frame may stand; below are the control page, the buffer and what is told ahead.
+pub(crate) const FRAME_LOWEST: usize = names::END;
+
+/// Attributes of names told ahead ([`hal::Foreseen`]): a head, and the answers.
+pub(crate) mod names {
+    pub(crate) const START: usize = 0x8000;
+    pub(crate) const END: usize = 0xb000;
+    /// [`super::consts::EPOCH`] from before the names were looked up, and the processor's counter.
+    pub(crate) const EPOCH: usize = START;
+    pub(crate) const SINCE: usize = START + 0x08;
+    pub(crate) const DIRFD: usize = START + 0x10;
+    pub(crate) const FLAGS: usize = START + 0x14;
+    /// Changed by the stub: answers left, offset in the slot of the next, and how many were given.
+    pub(crate) const LEFT: usize = START + 0x18;
+    pub(crate) const NEXT: usize = START + 0x1c;
+    pub(crate) const USED: usize = START + 0x20;
+    pub(crate) const PREFIX_LEN: usize = START + 0x24;
+    pub(crate) const PREFIX: usize = START + 0x28;
+    pub(crate) const PREFIX_MAX: usize = 0x1d8;
+    pub(crate) const ANSWERS: usize = START + 0x200;
+    /// An answer: its length, `struct stat`, the name with its NUL; in units of eight bytes.
+    pub(crate) const STAT: usize = 8;
+    pub(crate) const NAME: usize = STAT + abi::Stat::SIZE;
+    pub(crate) const MOST: usize = 64;
+}
 
 /// Bits of a slot's state word.
 pub(crate) mod state {
@@ -211,9 +236,54 @@ pub(crate) mod capture {
 /// [`ctl::LENT`]. 0 is nobody.
 pub(crate) mod served {
     pub(crate) const ARCH_PRCTL: u8 = 1;
-    pub(crate) const SIGPROCMASK: u8 = 2;
+    pub(crate) const READ: u8 = 2;
+    pub(crate) const PREAD64: u8 = 3;
+    pub(crate) const LSEEK: u8 = 4;
+    pub(crate) const FSTAT: u8 = 5;
+    pub(crate) const NEWFSTATAT: u8 = 6;
+    pub(crate) const CLOSE: u8 = 7;
+    pub(crate) const FADVISE64: u8 = 8;
+    pub(crate) const IOCTL: u8 = 9;
+    /// Those about a file on loan.
+    pub(crate) const FILES: u32 = 1 << READ
+        | 1 << PREAD64
+        | 1 << LSEEK
+        | 1 << FSTAT
+        | 1 << NEWFSTATAT
+        | 1 << CLOSE
+        | 1 << FADVISE64
+        | 1 << IOCTL;
+    pub(crate) const STAT: u8 = 10;
+    pub(crate) const LSTAT: u8 = 11;
+    pub(crate) const SIGPROCMASK: u8 = 12;
+    /// Those about names told ahead.
+    pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers: always lent.
     pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL;
+}
+
+/// Offsets in the control page of what is known of a file on loan ([`hal::Lending`]).
+pub(crate) mod file {
+    /// [`super::consts::EPOCH`] when it was lent; 0 if there is none.
+    pub(crate) const EPOCH: usize = 0xc00;
+    /// And the processor's counter.
+    pub(crate) const SINCE: usize = 0xc08;
+    pub(crate) const FD: usize = 0xc10;
+    /// Set by the stub.
+    pub(crate) const CLOSED: usize = 0xc14;
+    pub(crate) const POS: usize = 0xc18;
+    /// The contents: position of the first byte, how many, where in the slot, and whether the file ends there.
+    pub(crate) const FROM: usize = 0xc20;
+    pub(crate) const LEN: usize = 0xc28;
+    pub(crate) const AT: usize = 0xc2c;
+    pub(crate) const ENDS: usize = 0xc30;
+    /// Counted by the stub: calls that read, and bytes.
+    pub(crate) const READS: usize = 0xc34;
+    pub(crate) const BYTES: usize = 0xc38;
+    /// `struct stat`.
+    pub(crate) const STAT: usize = 0xc40;
+    /// Nothing is believed longer than so many times the counter's step, as a power of two: 33 ms at 1 GHz, 7 at 5.
+    pub(crate) const TIME: u32 = 25;
 }
 
 /// Offsets in the request page.

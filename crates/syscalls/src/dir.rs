@@ -35,8 +35,12 @@ fn list(cx: &mut TaskCx, a: Args, push: Push) -> Result<u64> {
     let task = cx.task.clone();
     {
         let mut pos = file.pos();
+        cx.lists(&file, *pos == 0);
         let new = file.ops.read_dir(&file, &task, *pos, &mut |name, ino, kind, next| {
             full = !push(&mut out, max, ino, next.cast_signed(), kind, name);
+            if !full {
+                cx.listed(name);
+            }
             !full
         })?;
         *pos = new;

@@ -26,10 +26,17 @@ use kernel::{
 use crate::{args::Args, stat::place, table::Row};
 
 pub(crate) const ROWS: &[Row] = &[
-    Row::new(nr::SYS_MOUNT, "mount", mount),
-    Row::new(nr::SYS_UMOUNT2, "umount2", umount2),
-    Row::new(nr::SYS_PIVOT_ROOT, "pivot_root", pivot_root),
+    Row::new(nr::SYS_MOUNT, "mount", |cx, a| recalling(cx, mount, a)),
+    Row::new(nr::SYS_UMOUNT2, "umount2", |cx, a| recalling(cx, umount2, a)),
+    Row::new(nr::SYS_PIVOT_ROOT, "pivot_root", |cx, a| recalling(cx, pivot_root, a)),
 ];
+
+/// Makes the call, after which paths may lead elsewhere than what guest code was told ahead.
+fn recalling(cx: &mut TaskCx, call: fn(&mut TaskCx, Args) -> Result<u64>, a: Args) -> Result<u64> {
+    let result = call(cx, a);
+    cx.machine().host.recall_files();
+    result
+}
 
 const PROPAGATION: u32 = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE;
 

@@ -15,7 +15,7 @@ use abi::{
 };
 use kernel::{
     Result,
-    task::TaskCx,
+    task::{TaskCx, lent::After},
     vfs::{
         LookupFlags,
         fdtable::{self, RLIMIT_NOFILE},
@@ -50,7 +50,8 @@ fn open_path(cx: &mut TaskCx, dirfd: i32, path: u64, flags: u32, mode: u32, how:
     }
     let path = cx.read_path(path)?;
     let file = open_with(&cx.task, dirfd, &path, bits, mode, how)?;
-    let fd = cx.files.install(&cx.task, file, bits.contains(OpenFlags::CLOEXEC))?;
+    let fd = cx.files.install(&cx.task, file.clone(), bits.contains(OpenFlags::CLOEXEC))?;
+    cx.lend(fd, &file, After::Opening);
     Ok(fd as u64)
 }
 

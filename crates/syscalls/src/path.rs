@@ -196,6 +196,7 @@ fn chdir(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let at = place(cx, AT_FDCWD, a.u64(0), 0)?;
     enter(cx, &at)?;
     cx.fs().set_cwd(at);
+    cx.machine().host.recall_files();
     Ok(0)
 }
 
@@ -203,6 +204,7 @@ fn fchdir(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let at = cx.files.get(a.i32(0))?.path.clone();
     enter(cx, &at)?;
     cx.fs().set_cwd(at);
+    cx.machine().host.recall_files();
     Ok(0)
 }
 
@@ -213,6 +215,7 @@ fn chroot(cx: &mut TaskCx, a: Args) -> Result<u64> {
         return Err(EPERM);
     }
     cx.fs().set_root(at);
+    cx.machine().host.recall_files();
     Ok(0)
 }
 

@@ -111,6 +111,8 @@ fn pidfd_getfd(cx: &mut TaskCx, a: Args) -> Result<u64> {
         return Err(EPERM);
     }
     let file = task.files().ok_or(ESRCH)?.get(a.i32(1)).map_err(|_| EBADF)?;
+    // It has two owners now, and is lent no more.
+    task.recall_file();
     let fd = cx.files.install(&cx.task, file, true)?;
     Ok(u64::from(fd.cast_unsigned()))
 }

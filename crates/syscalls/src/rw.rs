@@ -8,7 +8,7 @@ use abi::{
 };
 use kernel::{
     Result,
-    task::{TaskCx, cx::MAX_RW},
+    task::{TaskCx, cx::MAX_RW, lent::After},
     vfs::rw::{self, Append},
 };
 
@@ -55,7 +55,9 @@ fn read(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
     let iov = buffer(a)?;
     let task = cx.task.clone();
-    Ok(rw::read(&task, &file, &mut cx.user_io(&iov))? as u64)
+    let n = rw::read(&task, &file, &mut cx.user_io(&iov))?;
+    cx.lend(a.i32(0), &file, After::Reading { wanted: iov[0].1, short: n < iov[0].1 });
+    Ok(n as u64)
 }
 
 fn write(cx: &mut TaskCx, a: Args) -> Result<u64> {

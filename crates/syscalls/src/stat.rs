@@ -1,7 +1,7 @@
 //! Attributes: the stat, access, chmod, chown and utime families, statfs, umask.
 
 use abi::{
-    FileType, Stat, Statfs, Statx, Timespec,
+    FileType, Statfs, Statx, Timespec,
     errno::EINVAL,
     fs::{
         AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_FOLLOW,
@@ -20,7 +20,6 @@ use kernel::{
     vfs::{
         LookupFlags, Path,
         attr::{self, NewTime},
-        inode::Attr,
         path::{resolve, resolve_as},
         permission,
     },
@@ -54,38 +53,31 @@ pub(crate) const ROWS: &[Row] = &[
     Row::new(nr::SYS_UMASK, "umask", umask),
 ];
 
-fn as_stat(a: &Attr) -> Stat {
-    Stat {
-        dev: a.dev,
-        ino: a.ino,
-        nlink: u64::from(a.nlink),
-        mode: a.mode,
-        uid: a.uid,
-        gid: a.gid,
-        rdev: a.rdev,
-        size: a.size.cast_signed(),
-        blksize: i64::from(a.blksize),
-        blocks: a.blocks.cast_signed(),
-        atime: a.atime,
-        mtime: a.mtime,
-        ctime: a.ctime,
-    }
-}
-
 /// Walks to the path at `addr`. `at_flags`: AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH.
 pub(crate) fn place(cx: &mut TaskCx, dirfd: i32, addr: u64, at_flags: u32) -> Result<Path> {
+    let path = path_text(cx, addr, at_flags)?;
+    place_of(cx, dirfd, &path, at_flags)
+}
+
+/// The path itself. A null one with AT_EMPTY_PATH is an empty one.
+fn path_text(cx: &mut TaskCx, addr: u64, at_flags: u32) -> Result<Vec<u8>> {
+    if addr == 0 && at_flags & AT_EMPTY_PATH != 0 { Ok(Vec::new()) } else { cx.read_path(addr) }
+}
+
+fn place_of(cx: &TaskCx, dirfd: i32, path: &[u8], at_flags: u32) -> Result<Path> {
     let mut how = LookupFlags::empty();
     how.set(LookupFlags::FOLLOW, at_flags & AT_SYMLINK_NOFOLLOW == 0);
     how.set(LookupFlags::EMPTY_PATH, at_flags & AT_EMPTY_PATH != 0);
-    // A null path with AT_EMPTY_PATH is an empty one.
-    let path = if addr == 0 && at_flags & AT_EMPTY_PATH != 0 { Vec::new() } else { cx.read_path(addr)? };
-    resolve(&cx.task, dirfd, &path, how)
+    resolve(&cx.task, dirfd, path, how)
 }
 
 fn stat_at(cx: &mut TaskCx, dirfd: i32, path: u64, out: u64, at_flags: u32) -> Result<u64> {
-    let at = place(cx, dirfd, path, at_flags)?;
+    let epoch = cx.machine().host.lending_epoch();
+    let text = path_text(cx, path, at_flags)?;
+    let at = place_of(cx, dirfd, &text, at_flags)?;
     let attr = at.inode()?.attr()?;
-    cx.copy_out(out, &as_stat(&attr).encode())?;
+    cx.copy_out(out, &attr.as_stat().encode())?;
+    cx.foresee(dirfd, at_flags, &text, &at, epoch);
     Ok(0)
 }
 
@@ -100,7 +92,7 @@ fn lstat(cx: &mut TaskCx, a: Args) -> Result<u64> {
 fn fstat(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let file = cx.files.get(a.i32(0))?;
     let attr = file.path.inode()?.attr()?;
-    cx.copy_out(a.u64(1), &as_stat(&attr).encode())?;
+    cx.copy_out(a.u64(1), &attr.as_stat().encode())?;
     Ok(0)
 }
 
@@ -122,7 +114,7 @@ fn statx(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
     let at = place(cx, a.i32(0), a.u64(1), flags)?;
     let attr = at.inode()?.attr()?;
-    let mut x = Statx::from_stat(as_stat(&attr));
+    let mut x = Statx::from_stat(attr.as_stat());
     if attr.btime != Timespec::default() {
         x.mask |= STATX_BTIME;
         x.btime = attr.btime;

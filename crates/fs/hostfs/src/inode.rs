@@ -259,6 +259,7 @@ impl HostInode {
     /// The host must be asked before the attributes are believed again.
     pub(crate) fn invalidate(&self) {
         self.at_ns.store(0, Ordering::Release);
+        self.fs.host.recall_files();
     }
 
     /// The size when the host was last asked.
@@ -439,6 +440,10 @@ impl HostInode {
             self.fs.intern(&stat, &parent, &name)?
         };
         *lock(&inode.opened) = Arc::downgrade(&opened);
+        if write {
+            // It may be mapped and change by stores.
+            self.fs.host.recall_files();
+        }
         if !write && stat.size <= parked::SIZE {
             self.fs.parked.push(&opened);
         }
@@ -483,6 +488,9 @@ impl Inode for HostInode {
     }
     fn kind(&self) -> FileType {
         self.kind
+    }
+    fn attr_lasts(&self) -> bool {
+        matches!(self.kind, FileType::Regular | FileType::Directory | FileType::Symlink)
     }
     fn attr(&self) -> Result<Attr> {
         let s = self.stat()?;

@@ -185,6 +185,9 @@ impl FileOps for RegularFile {
     fn seek_data(&self, pos: u64, data: bool) -> Result<u64> {
         self.opened.file.seek(pos, data)
     }
+    fn host_contents(&self) -> Option<Arc<dyn HostFile>> {
+        Some(self.opened.file.clone())
+    }
     fn mappable(&self) -> Option<Arc<dyn Mappable>> {
         Some(self.opened.clone())
     }

@@ -1,6 +1,6 @@
 //! Copy-up: what is changed moves to the upper tree first.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use abi::{
     FileType, OpenFlags,
@@ -49,7 +49,7 @@ impl OvlInode {
             let upper = self.upper_inode().ok_or(EIO)?;
             if let Extent::Data(size) = extent {
                 self.copy_data(&upper, size)?;
-                self.level.store(COMPLETE, Ordering::Release);
+                self.set_level(COMPLETE);
             }
         }
         self.upper_inode().ok_or(EIO)
@@ -152,9 +152,9 @@ impl OvlInode {
         drop(old);
         if named {
             // One name of the lower file is covered by the upper one now.
-            self.hidden.fetch_add(1, Ordering::Relaxed);
+            self.hide_name();
         }
-        self.level.store(level, Ordering::Release);
+        self.set_level(level);
         self.shared.remember(key, me.clone());
         if named {
             self.shared.pin(&me);

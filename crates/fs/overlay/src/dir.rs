@@ -1,6 +1,6 @@
 //! Names of the overlay: look-ups through the layers, and changes in the upper one.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use abi::{
     FileType,
@@ -344,7 +344,7 @@ impl DirOps for OvlInode {
                     dir.unlink(name, &o)?;
                 }
                 Above::Nothing if hide => {
-                    target.hidden.fetch_add(1, Ordering::Relaxed);
+                    target.hide_name();
                 }
                 Above::Nothing => return Err(ENOENT),
             }
@@ -417,14 +417,14 @@ impl DirOps for OvlInode {
         if linked_below {
             let upper = moving.upper_inode().ok_or(ENOENT)?;
             from_upper.dir().ok_or(ENOTDIR)?.link(name, &upper)?;
-            moving.hidden.fetch_add(1, Ordering::Relaxed);
+            moving.hide_name();
         }
         if flags & RENAME_EXCHANGE != 0 {
             let other = target.ok_or(ENOENT)?;
             if matches!(to_dir.above(new_name, &task)?, Above::Nothing) {
                 let upper = other.upper_inode().ok_or(ENOENT)?;
                 to_upper.dir().ok_or(ENOTDIR)?.link(new_name, &upper)?;
-                other.hidden.fetch_add(1, Ordering::Relaxed);
+                other.hide_name();
             }
             self.hide_below(&moving)?;
             self.hide_below(&other)?;
@@ -442,7 +442,7 @@ impl DirOps for OvlInode {
                 t.check_empty(&task)?;
                 to_dir.drop_dir_above(new_name, &task)?;
             } else if matches!(to_dir.above(new_name, &task)?, Above::Nothing) {
-                t.hidden.fetch_add(1, Ordering::Relaxed);
+                t.hide_name();
             }
         }
         if let Above::Whiteout(w) = to_dir.above(new_name, &task)? {

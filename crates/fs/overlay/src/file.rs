@@ -17,7 +17,10 @@ use kernel::{
     },
 };
 
-use crate::{OvlInode, inode::COMPLETE};
+use crate::{
+    OvlInode,
+    inode::{COMPLETE, PURE_LOWER},
+};
 
 /// A file opened for reading.
 pub(crate) struct OvlFile {
@@ -66,6 +69,9 @@ impl FileOps for OvlFile {
     }
     fn seek_data(&self, pos: u64, data: bool) -> Result<u64> {
         self.ops().seek_data(pos, data)
+    }
+    fn host_contents(&self) -> Option<Arc<dyn hal::HostFile>> {
+        if self.inode.level() == PURE_LOWER { self.lower.host_contents() } else { None }
     }
     fn can_poll(&self) -> bool {
         false

@@ -128,6 +128,18 @@ impl OvlInode {
         self.level.load(Ordering::Acquire)
     }
 
+    /// It was copied up so far. What was lent of the file below counts no more.
+    pub(crate) fn set_level(&self, level: u8) {
+        self.level.store(level, Ordering::Release);
+        self.shared.recall_files();
+    }
+
+    /// One more name of the lower file is hidden or covered.
+    pub(crate) fn hide_name(&self) {
+        self.hidden.fetch_add(1, Ordering::Relaxed);
+        self.shared.recall_files();
+    }
+
     pub(crate) fn upper_inode(&self) -> Option<Arc<dyn Inode>> {
         if self.level() == PURE_LOWER {
             return None;
@@ -191,6 +203,9 @@ impl Inode for OvlInode {
         self.kind
     }
 
+    fn attr_lasts(&self) -> bool {
+        self.level() == PURE_LOWER && self.lowers.first().is_some_and(|l| l.inode.attr_lasts())
+    }
     fn attr(&self) -> Result<Attr> {
         let level = self.level();
         let mut a = self.with_meta(|i| i.attr())?;

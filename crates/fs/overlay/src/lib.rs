@@ -202,6 +202,13 @@ impl Shared {
         self.machine.upgrade().ok_or(EIO)
     }
 
+    /// Something changed of what guest code may have been lent ([`hal::Host::recall_files`]).
+    fn recall_files(&self) {
+        if let Ok(machine) = self.machine() {
+            machine.host.recall_files();
+        }
+    }
+
     fn upper(&self) -> Result<&Layer> {
         self.upper.as_ref().ok_or(EROFS)
     }

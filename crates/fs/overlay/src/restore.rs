@@ -1,6 +1,6 @@
 //! Putting a saved layer back over its tree: the changes are done again, through the overlay's own operations.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use abi::{
     Errno, FileType, OpenFlags, Timespec,
@@ -211,7 +211,7 @@ impl OvlInode {
             self.shared.note_base(l);
         }
         OvlInode::put_whiteout(&upper, name)?;
-        child.hidden.fetch_add(1, Ordering::Relaxed);
+        child.hide_name();
         child.set_place(None);
         Ok(())
     }

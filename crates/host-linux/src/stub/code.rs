@@ -10,7 +10,7 @@ use core::arch::global_asm;
 use super::served;
 use crate::{
     errands,
-    layout::{self, capture, consts, ctl, errand, flag, kind, reply, request, state},
+    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, reply, request, state},
 };
 
 global_asm!(
@@ -416,6 +416,8 @@ umlaut_stub_leave_end:
 "#,
     served::thread!(),
     served::signals!(),
+    served::files!(),
+    served::names!(),
     r#"
 // A guest thread begins: rsp in its slot, everything else from registers, all signals blocked. It locks itself down
 // before anything that the guest could have written is looked at. r9 = the filter, from the request.
@@ -616,6 +618,16 @@ umlaut_stub_zygote:
 .Lhandlers:
     .long .Lrefuse - .Lhandlers
     .long .Larch_prctl - .Lhandlers
+    .long .Lread - .Lhandlers
+    .long .Lpread64 - .Lhandlers
+    .long .Llseek - .Lhandlers
+    .long .Lfstat - .Lhandlers
+    .long .Lnewfstatat - .Lhandlers
+    .long .Lclose - .Lhandlers
+    .long .Lfadvise64 - .Lhandlers
+    .long .Lioctl - .Lhandlers
+    .long .Lstat - .Lhandlers
+    .long .Llstat - .Lhandlers
     .long .Lsigprocmask - .Lhandlers
 // Behind the table.
 .subsection 2
@@ -676,6 +688,41 @@ umlaut_stub_end:
     set_fs = const served::ARCH_SET_FS,
     get_fs = const served::ARCH_GET_FS,
     guest_last = const layout::REGION - 64,
+    epoch = const layout::CONSTS + consts::EPOCH as u64,
+    file_epoch = const file::EPOCH,
+    file_since = const file::SINCE,
+    file_time = const file::TIME,
+    file_fd = const file::FD,
+    file_closed = const file::CLOSED,
+    file_pos = const file::POS,
+    file_from = const file::FROM,
+    file_len = const file::LEN,
+    file_at = const file::AT,
+    file_ends = const file::ENDS,
+    file_reads = const file::READS,
+    file_bytes = const file::BYTES,
+    file_stat = const file::STAT,
+    names_epoch = const names::EPOCH,
+    names_since = const names::SINCE,
+    names_dirfd = const names::DIRFD,
+    names_flags = const names::FLAGS,
+    names_left = const names::LEFT,
+    names_next = const names::NEXT,
+    names_used = const names::USED,
+    names_prefix_len = const names::PREFIX_LEN,
+    names_prefix = const names::PREFIX,
+    names_stat = const names::STAT,
+    names_name = const names::NAME,
+    names_most = const names::MOST,
+    nofollow = const libc::AT_SYMLINK_NOFOLLOW,
+    fdcwd = const libc::AT_FDCWD,
+    stat_len = const abi::Stat::SIZE,
+    stat_size = const 48,
+    read_max = const 0x7fff_f000,
+    empty_path = const libc::AT_EMPTY_PATH,
+    fadvise_last = const libc::POSIX_FADV_NOREUSE,
+    tcgets = const libc::TCGETS,
+    enotty = const -libc::ENOTTY,
     captures = const layout::CONSTS + consts::CAPTURES as u64,
     captures_len = const consts::CAPTURES_LEN,
     cap = const ctl::BUFFER,

@@ -52,6 +52,10 @@ pub struct TaskCx {
     pub(crate) restart_as: Option<super::run::Restart>,
     /// The guest thread's futex calls come here.
     pub(crate) sees_futexes: bool,
+    /// The stub may answer calls by itself.
+    pub(crate) may_lend: bool,
+    pub(crate) lent: super::lent::Lent,
+    pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -77,6 +81,9 @@ impl TaskCx {
             watching: false,
             restart_as: None,
             sees_futexes: false,
+            may_lend: false,
+            lent: super::lent::Lent::default(),
+            ahead: crate::vfs::ahead::Ahead::default(),
             regs_final: false,
         }
     }
@@ -133,6 +140,10 @@ impl TaskCx {
             enabled: !dispatch.trace() && dispatch.meter().is_none() && self.task.seccomp.mode() == 0,
         };
         let ids = ids(self.task.machine.tree.ppid(pid));
+        self.may_lend = ids.enabled;
+        // What other credentials were told is not for these.
+        self.ctx.foretold_used();
+        self.ahead = crate::vfs::ahead::Ahead::default();
         self.ctx.set_fast_ids(&ids);
         // The parent may have changed in between; then its hook ran before our older value.
         let now = self.task.machine.tree.ppid(pid).cast_unsigned();

@@ -20,6 +20,7 @@ pub mod fs_context;
 pub mod groups;
 mod in_call;
 pub mod init;
+pub mod lent;
 pub mod pidfd;
 pub mod pool;
 pub mod process;
@@ -130,6 +131,8 @@ pub struct Task {
     pub exit_signal: AtomicU32,
     /// Told when this task no longer runs on its parent's memory (vfork(2)).
     pub(crate) vfork: Mutex<Option<Arc<vfork::Gate>>>,
+    /// Odd while its guest code has a file on loan.
+    pub(crate) lent: AtomicU32,
     /// Reads the host's account of this thread's processor time; `None` before its first run.
     pub(crate) cpu_clock: Mutex<Option<Arc<dyn hal::CpuClock>>>,
     /// The system call that it is in.
@@ -221,6 +224,7 @@ impl Task {
             dying: AtomicBool::new(false),
             exit_signal: AtomicU32::new(p.exit_signal),
             vfork: Mutex::new(locks::LEAF, None),
+            lent: AtomicU32::new(0),
             cpu_clock: Mutex::new(locks::LEAF, None),
             in_call: in_call::InCall::default(),
             seccomp: crate::seccomp::Seccomp::default(),
@@ -255,7 +259,9 @@ impl Task {
     pub fn mm(&self) -> Option<Arc<Mm>> {
         self.mm.read().clone()
     }
+    /// `None` once the task has ended.
     pub fn files(&self) -> Option<Arc<FdTable>> {
+        self.recall_file();
         self.files.read().clone()
     }
     pub fn run_state(&self) -> RunState {

@@ -9,7 +9,7 @@ use abi::{
     fs::{S_IALLUGO, S_ISGID, W_OK},
 };
 
-use super::{events, inode::AttrChange, inode::Inode, open::writable_mount, path::Path, permission};
+use super::{ahead, events, inode::AttrChange, inode::Inode, open::writable_mount, path::Path, permission};
 use crate::{
     error::Result,
     task::{Cred, Task},
@@ -33,6 +33,7 @@ pub fn chmod(task: &Task, at: &Path, mode: u32) -> Result<()> {
     }
     let now = task.machine.clock.now();
     inode.set_attr(&AttrChange { mode: Some(mode), ctime: Some(now), ..AttrChange::default() })?;
+    ahead::leads_elsewhere(task, &**inode);
     events::attributes(&at.dentry);
     Ok(())
 }
@@ -60,6 +61,7 @@ pub fn chown(task: &Task, at: &Path, uid: Option<u32>, gid: Option<u32>) -> Resu
         permission::drop_capabilities(&**inode)?;
     }
     inode.set_attr(&change)?;
+    ahead::leads_elsewhere(task, &**inode);
     events::attributes(&at.dentry);
     Ok(())
 }

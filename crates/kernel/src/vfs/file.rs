@@ -86,6 +86,10 @@ pub trait FileOps: Any + Send + Sync {
     fn ioctl(&self, _file: &File, _cx: &mut TaskCx, _cmd: u32, _arg: u64) -> Result<u64> {
         Err(abi::errno::ENOTTY)
     }
+    /// The host's regular file that reads are answered from, whoever reads, and that fstat(2) tells of.
+    fn host_contents(&self) -> Option<Arc<dyn hal::HostFile>> {
+        None
+    }
     /// How it can be mapped; `None`: ENODEV.
     fn mappable(&self) -> Option<Arc<dyn Mappable>> {
         None

@@ -37,6 +37,27 @@ pub struct Attr {
     pub btime: Timespec,
 }
 
+impl Attr {
+    /// What stat(2) shows.
+    pub fn as_stat(&self) -> abi::Stat {
+        abi::Stat {
+            dev: self.dev,
+            ino: self.ino,
+            nlink: u64::from(self.nlink),
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: self.rdev,
+            size: self.size.cast_signed(),
+            blksize: i64::from(self.blksize),
+            blocks: self.blocks.cast_signed(),
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+        }
+    }
+}
+
 /// Attribute changes; `None` leaves a field alone. The caller has checked permissions; times are final values.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AttrChange {
@@ -115,6 +136,11 @@ impl CommonParts {
         }
     }
 
+    /// True if nobody writes to the file or locks it, or has ever locked it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.writers.load(std::sync::atomic::Ordering::SeqCst) <= 0 && self.locks.is_unused()
+    }
+
     /// File capabilities may have been set.
     pub fn capabilities_set(&self) {
         self.plain.store(false, std::sync::atomic::Ordering::Release);
@@ -152,6 +178,11 @@ pub trait Inode: Any + Send + Sync {
     }
     /// Opens a regular file or directory (or a pseudo file). Devices, FIFOs and sockets are opened by the VFS through
     /// their registries and never reach this. `flags` hold the access mode and O_TRUNC has already been done.
+    /// True if the attributes are those of a host file, and whoever changes them from inside calls
+    /// [`hal::Host::recall_files`].
+    fn attr_lasts(&self) -> bool {
+        false
+    }
     fn open(self: Arc<Self>, flags: OpenFlags, task: &Task) -> Result<Arc<dyn FileOps>>;
     /// Opens a regular file for reading that a walk left unchecked ([`DirOps::opening_checks`]), if its name still leads
     /// to it; `None` if that is to be found out by another walk.

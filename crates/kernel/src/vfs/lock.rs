@@ -225,6 +225,11 @@ impl FileLocks {
         }
     }
 
+    /// True if there has never been a lock.
+    pub(super) fn is_unused(&self) -> bool {
+        !self.used.load(Ordering::SeqCst)
+    }
+
     /// Gives up all POSIX locks of a descriptor table.
     pub fn release_posix(&self, table: u64) {
         self.release(Owner::Table(table), Range::ALL);

@@ -3,6 +3,7 @@
 //! Filesystems implement [`inode::FileSystem`], [`inode::Inode`] and [`inode::DirOps`]; open files [`file::FileOps`]. The
 //! VFS owns the dentry cache, the mount tree, path walks, permission checks and descriptors.
 
+pub(crate) mod ahead;
 mod anon;
 pub mod attr;
 pub mod dentry;

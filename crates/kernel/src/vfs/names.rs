@@ -10,6 +10,7 @@ use abi::{
 };
 
 use super::{
+    ahead,
     dentry::Dentry,
     events,
     inode::{DirOps, Inode},
@@ -192,11 +193,13 @@ fn remove_name(
         ops.rmdir(name, &victim)?;
         entry.set_removed(&dir.dentry, task);
         drop(below);
+        ahead::leads_elsewhere(task, &*victim);
         Ok((entry, true))
     } else {
         ops.unlink(name, &victim)?;
         entry.set_removed(&dir.dentry, task);
         drop(guard);
+        ahead::leads_elsewhere(task, &*victim);
         let last = victim.attr().is_ok_and(|a| a.nlink == 0);
         Ok((entry, last))
     }

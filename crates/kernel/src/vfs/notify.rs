@@ -374,6 +374,8 @@ impl Inotify {
         self.counts.watches.fetch_add(1, Ordering::Relaxed);
         let wd = watch.wd;
         watches.add(watch.clone());
+        // What is read from now on is told.
+        task.machine.host.recall_files();
         watch.listen_outside(&task.machine, inode);
         Ok(wd)
     }

@@ -10,6 +10,7 @@ use abi::{
 use ksync::{Mutex, Rank};
 
 use super::{
+    ahead,
     dentry::lock_two,
     events,
     path::{LookupFlags, resolve_parent},
@@ -123,6 +124,10 @@ pub fn rename(task: &Task, old_dirfd: i32, old: &[u8], new_dirfd: i32, new: &[u8
         }
     }
     drop((guard_a, guard_b, whole));
+    ahead::leads_elsewhere(task, &*moving);
+    if let Some(r) = &replaced {
+        ahead::leads_elsewhere(task, &**r);
+    }
     let inotify = &task.machine.vfs.inotify;
     events::moved(inotify.next_cookie(), from_dir, old_name, to_dir, new_name, &moving);
     match &replaced {

@@ -10,11 +10,12 @@
 //! To add one: a number in [`crate::layout::served`], rows in [`ROWS`], the label in `.Lhandlers`, and a bit in the slot's
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
+mod files;
+mod names;
 mod signals;
 mod thread;
 
-pub(crate) use signals::signals;
-pub(crate) use thread::thread;
+pub(crate) use {files::files, names::names, signals::signals, thread::thread};
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
@@ -22,7 +23,20 @@ use crate::layout::{consts::SERVED_LEN, served::*};
 pub(crate) const ARCH_SET_FS: u32 = 0x1002;
 pub(crate) const ARCH_GET_FS: u32 = 0x1003;
 
-const ROWS: &[(i64, u8)] = &[(libc::SYS_arch_prctl, ARCH_PRCTL), (libc::SYS_rt_sigprocmask, SIGPROCMASK)];
+const ROWS: &[(i64, u8)] = &[
+    (libc::SYS_arch_prctl, ARCH_PRCTL),
+    (libc::SYS_read, READ),
+    (libc::SYS_pread64, PREAD64),
+    (libc::SYS_lseek, LSEEK),
+    (libc::SYS_fstat, FSTAT),
+    (libc::SYS_newfstatat, NEWFSTATAT),
+    (libc::SYS_close, CLOSE),
+    (libc::SYS_fadvise64, FADVISE64),
+    (libc::SYS_ioctl, IOCTL),
+    (libc::SYS_stat, STAT),
+    (libc::SYS_lstat, LSTAT),
+    (libc::SYS_rt_sigprocmask, SIGPROCMASK),
+];
 
 /// The table as the stub reads it.
 pub(crate) fn table() -> [u8; SERVED_LEN] {

@@ -1,0 +1,74 @@
+//! A file on loan: what of it stands in the slot, for the stub to answer from.
+
+use hal::{Borrowed, Lending};
+
+use super::LinuxContext;
+use crate::{
+    layout::{ctl, file, served},
+    sys::process::ticks,
+};
+
+/// What was lent.
+pub(super) struct OnLoan {
+    pos: u64,
+    len: usize,
+}
+
+impl LinuxContext {
+    /// Puts a file on loan.
+    pub(super) fn put_on_loan(&mut self, lending: &Lending<'_>) -> bool {
+        if !self.may_serve || self.on_loan.is_some() || self.died.is_some() {
+            return false;
+        }
+        // Behind all that is to be copied out.
+        let (mut at, mut len, mut ends) = (ctl::BUFFER_END, 0, lending.at_end);
+        if let Some((host_file, most)) = lending.contents {
+            let fd = host_file.raw_fd();
+            let low = self.later_at + self.later.used;
+            let Some(place) = ctl::BUFFER_END.checked_sub(most.next_multiple_of(64)).filter(|p| *p >= low)
+            else {
+                return false;
+            };
+            match self.slot().pread(place, most, fd, lending.pos) {
+                Ok(n) if fd >= 0 => (at, len, ends) = (place, n, n < most),
+                _ => return false,
+            }
+        }
+        let slot = self.slot();
+        slot.set32(file::FD, lending.fd.cast_unsigned());
+        slot.set64(file::POS, lending.pos);
+        slot.set64(file::FROM, lending.pos);
+        slot.set32(file::LEN, len as u32);
+        slot.set32(file::AT, at as u32);
+        slot.set32(file::ENDS, u32::from(ends));
+        slot.set32(file::CLOSED, 0);
+        slot.set32(file::READS, 0);
+        slot.set64(file::BYTES, 0);
+        slot.write(file::STAT, &lending.stat);
+        slot.set64(file::SINCE, ticks());
+        slot.set64(file::EPOCH, lending.epoch);
+        self.later_end = at;
+        self.on_loan = Some(OnLoan { pos: lending.pos, len });
+        self.lend(self.lent | served::FILES);
+        true
+    }
+
+    /// Ends it. What stands in the slot by now is what the guest wants to have done: positions and closings that it could
+    /// have asked for.
+    pub(super) fn take_from_loan(&mut self) -> Option<Borrowed> {
+        let OnLoan { pos, len } = self.on_loan.take()?;
+        let names = if self.names_told == 0 { 0 } else { served::NAMES };
+        self.lend(self.lent & !served::FILES | names);
+        self.later_end = ctl::BUFFER_END;
+        let slot = self.slot();
+        slot.set64(file::EPOCH, 0);
+        let moved = slot.get64(file::POS);
+        let reads = slot.get32(file::READS);
+        Some(Borrowed {
+            pos: if i64::try_from(moved).is_ok() { moved } else { pos },
+            closed: slot.get32(file::CLOSED) == 1,
+            reads,
+            bytes: slot.get64(file::BYTES).min(u64::from(reads) * len as u64),
+        })
+    }
+}
