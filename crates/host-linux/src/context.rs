@@ -729,6 +729,11 @@ impl Context for LinuxContext {
         Some(self.thread.clone())
     }
 
+    fn lend_actions(&mut self, lend: bool) {
+        let bit = 1 << served::SIGACTION;
+        self.lend(if lend { self.lent | bit } else { self.lent & !bit });
+    }
+
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize {
         if self.captured(addr, buf) == buf.len() {
             return buf.len();

@@ -36,6 +36,7 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_stat, STAT),
     (libc::SYS_lstat, LSTAT),
     (libc::SYS_rt_sigprocmask, SIGPROCMASK),
+    (libc::SYS_rt_sigaction, SIGACTION),
 ];
 
 /// The table as the stub reads it.
