@@ -10,7 +10,7 @@ use abi::{
         SA_RESTART, SA_RESTORER, SA_SIGINFO, SIG_DFL, SIG_IGN,
     },
 };
-use hal::SignalWords;
+use hal::ThreadWords;
 use ksync::Mutex;
 
 use super::signals_changed;
@@ -28,7 +28,7 @@ pub struct SignalActions {
 /// The table; while it is lent, what counts is with the only thread that uses it, whose stub changes it, too.
 struct Table {
     own: [SigAction; 64],
-    lent: Option<Arc<dyn SignalWords>>,
+    lent: Option<Arc<dyn ThreadWords>>,
 }
 
 impl Table {
@@ -86,7 +86,7 @@ impl SignalActions {
     }
 
     /// Keeps them with a guest thread from now on, or (`None`) with none: before the present one ends.
-    fn keep_in(&self, words: Option<Arc<dyn SignalWords>>) {
+    fn keep_in(&self, words: Option<Arc<dyn ThreadWords>>) {
         let mut table = self.table.lock();
         let now: [SigAction; 64] = std::array::from_fn(|i| table.get(i));
         table.lent = words;

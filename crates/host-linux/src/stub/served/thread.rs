@@ -1,6 +1,6 @@
-//! Calls about nothing but the thread's own registers.
+//! Calls about nothing but the thread's own registers and words.
 
-/// arch_prctl(2): the thread pointer.
+/// arch_prctl(2): the thread pointer; set_robust_list(2), which is not looked at before the thread ends.
 macro_rules! thread {
     () => {
         r#"
@@ -19,6 +19,13 @@ macro_rules! thread {
     on_fault .Lrefuse
     mov [rsi], rax
 3:  xor eax, eax
+    jmp .Lserved
+
+.Lset_robust_list:
+    cmp rsi, {robust_len}
+    jne .Lrefuse
+    mov [rbx + {robust_list}], rdi
+    xor eax, eax
     jmp .Lserved
 "#
     };
