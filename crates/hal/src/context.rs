@@ -135,9 +135,9 @@ pub trait Kicker: Send + Sync {
     }
 }
 
-/// What the stub of one guest thread may change itself where the guest asks for it: the blocked signals, while none are
-/// pending, the actions for signals, the list of robust futexes. Used from any thread of the kernel. Guest code can write all of this.
-pub trait ThreadWords: Send + Sync {
+/// What the stub of one guest thread shares with the kernel about signals: it may change the blocked ones itself, while
+/// none are pending. Used from any thread of the kernel. Guest code can write all of this.
+pub trait SignalWords: Send + Sync {
     /// The signals that are blocked now, one bit each.
     fn blocked(&self) -> u64;
     /// Only while the guest thread is stopped.
@@ -145,9 +145,6 @@ pub trait ThreadWords: Send + Sync {
     /// While signals are pending the stub changes nothing. Who has queued one says so, *then* reads what is blocked: either
     /// he sees what the stub made of it, or the stub sees him and takes it back.
     fn set_pending(&self, any: bool);
-    /// The head of the list of robust futexes (set_robust_list(2)).
-    fn robust_list(&self) -> u64;
-    fn set_robust_list(&self, head: u64);
     /// The action for a signal, numbered from 0, while actions are lent ([`Context::lend_actions`]): handler, flags, restorer
     /// and mask of rt_sigaction(2). Only the thread's own call changes several words at once.
     fn action(&self, signal: usize) -> [u64; 4];
@@ -226,12 +223,12 @@ pub trait Context: Send {
     /// An updater for the in-stub parent id, usable from other tasks (reparenting).
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync>;
 
-    /// Lets the stub keep what [`ThreadWords`] tells but for the actions, and change it, from now on; `None` if it cannot.
-    fn lend_words(&mut self) -> Option<Arc<dyn ThreadWords>> {
+    /// Lets the stub keep the blocked signals, and change them where the guest asks for it, from now on; `None` if it cannot.
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
         None
     }
 
-    /// Lets the stub change the actions for signals in [`ThreadWords`], too, or no longer.
+    /// Lets the stub change the actions for signals in [`SignalWords`], too, or no longer.
     fn lend_actions(&mut self, lend: bool) {
         let _ = lend;
     }

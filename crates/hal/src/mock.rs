@@ -18,8 +18,8 @@ use std::{
 };
 
 use crate::{
-    Context, Event, FastIds, Host, HostFacts, HostFile, Kicker, Regs, Result, SharedMem, Space, Stream,
-    ThreadWords, errno,
+    Context, Event, FastIds, Host, HostFacts, HostFile, Kicker, Regs, Result, SharedMem, SignalWords, Space,
+    Stream, errno,
 };
 
 pub use space::{MockShared, MockSpace};
@@ -80,16 +80,15 @@ impl Kicker for KickState {
     }
 }
 
-/// Words that scripted guest code changes as a stub would.
+/// Words about signals that scripted guest code changes as a stub would.
 #[derive(Default)]
-pub struct MockWords {
+pub struct MockSignals {
     blocked: AtomicU64,
-    robust_list: AtomicU64,
     pending: AtomicBool,
     actions: Mutex<std::collections::HashMap<usize, [u64; 4]>>,
 }
 
-impl MockWords {
+impl MockSignals {
     /// What the stub does at `rt_sigprocmask`; false if it leaves that to the kernel.
     pub fn change(&self, blocked: u64) -> bool {
         let old = self.blocked.swap(blocked, Ordering::SeqCst);
@@ -101,7 +100,7 @@ impl MockWords {
     }
 }
 
-impl ThreadWords for MockWords {
+impl SignalWords for MockSignals {
     fn blocked(&self) -> u64 {
         self.blocked.load(Ordering::SeqCst)
     }
@@ -110,12 +109,6 @@ impl ThreadWords for MockWords {
     }
     fn set_pending(&self, any: bool) {
         self.pending.store(any, Ordering::SeqCst);
-    }
-    fn robust_list(&self) -> u64 {
-        self.robust_list.load(Ordering::SeqCst)
-    }
-    fn set_robust_list(&self, head: u64) {
-        self.robust_list.store(head, Ordering::SeqCst);
     }
     fn action(&self, signal: usize) -> [u64; 4] {
         lock(&self.actions).get(&signal).copied().unwrap_or_default()
@@ -137,7 +130,7 @@ pub struct MockContext {
     kick: Arc<KickState>,
     fpu: Vec<u8>,
     ids: FastIds,
-    signals: Arc<MockWords>,
+    signals: Arc<MockSignals>,
 }
 
 impl MockContext {
@@ -162,8 +155,8 @@ impl MockContext {
         self.ids
     }
 
-    /// The words that its stub may change.
-    pub fn signals(&self) -> Arc<MockWords> {
+    /// The words about signals, as its stub has them.
+    pub fn signals(&self) -> Arc<MockSignals> {
         self.signals.clone()
     }
 
@@ -253,7 +246,7 @@ impl Context for MockContext {
     fn set_fast_ids(&mut self, ids: &FastIds) {
         self.ids = *ids;
     }
-    fn lend_words(&mut self) -> Option<Arc<dyn ThreadWords>> {
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
         Some(self.signals.clone())
     }
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {

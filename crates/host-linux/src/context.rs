@@ -10,7 +10,7 @@ use std::{
 
 use hal::{
     Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
-    Kicker, Lending, MapOp, Prot, Regs, Result, Space, ThreadWords, errno,
+    Kicker, Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
 };
 
 use crate::{
@@ -724,8 +724,8 @@ impl Context for LinuxContext {
         Arc::new(move |ppid| thread.slot.set32(ctl::FAST + 8, ppid))
     }
 
-    fn lend_words(&mut self) -> Option<Arc<dyn ThreadWords>> {
-        self.lend(self.lent | served::WORDS);
+    fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
+        self.lend(self.lent | 1 << served::SIGPROCMASK);
         Some(self.thread.clone())
     }
 

@@ -98,8 +98,6 @@ pub(crate) mod ctl {
     /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
     pub(crate) const BLOCKED: usize = 0x128;
     pub(crate) const PENDING: usize = 0x130;
-    /// The head of the list of robust futexes.
-    pub(crate) const ROBUST_LIST: usize = 0x138;
     /// Errands before it goes on, see [`crate::errands`].
     pub(crate) const ERRAND_COUNT: usize = 0x120;
     pub(crate) const ERRANDS: usize = 0x200;
@@ -264,9 +262,6 @@ pub(crate) mod served {
     pub(crate) const LSTAT: u8 = 11;
     pub(crate) const SIGPROCMASK: u8 = 12;
     pub(crate) const SIGACTION: u8 = 13;
-    pub(crate) const SET_ROBUST_LIST: u8 = 14;
-    /// Those about words that are with the thread from its beginning.
-    pub(crate) const WORDS: u32 = 1 << SIGPROCMASK | 1 << SET_ROBUST_LIST;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers: always lent.

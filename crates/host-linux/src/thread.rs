@@ -380,7 +380,7 @@ impl Thread {
     }
 }
 
-impl hal::ThreadWords for Thread {
+impl hal::SignalWords for Thread {
     fn blocked(&self) -> u64 {
         self.slot.u64(ctl::BLOCKED).load(SeqCst)
     }
@@ -391,14 +391,6 @@ impl hal::ThreadWords for Thread {
 
     fn set_pending(&self, any: bool) {
         self.slot.u32(ctl::PENDING).store(u32::from(any), SeqCst);
-    }
-
-    fn robust_list(&self) -> u64 {
-        self.slot.get64(ctl::ROBUST_LIST)
-    }
-
-    fn set_robust_list(&self, head: u64) {
-        self.slot.set64(ctl::ROBUST_LIST, head);
     }
 
     fn action(&self, signal: usize) -> [u64; 4] {

@@ -1,5 +1,7 @@
 //! Futexes: futex, set_robust_list, get_robust_list.
 
+use std::sync::atomic::Ordering;
+
 use abi::{
     cap::CAP_SYS_PTRACE,
     errno::{EINVAL, EPERM, ESRCH},
@@ -96,7 +98,7 @@ fn set_robust_list(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if a.u64(1) != HEAD_LEN {
         return Err(EINVAL);
     }
-    cx.task.set_robust_list(a.u64(0));
+    cx.task.robust_list.store(a.u64(0), Ordering::Relaxed);
     Ok(0)
 }
 
@@ -110,7 +112,7 @@ fn get_robust_list(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if task.pid() != cx.task.pid() && !same && !me.has(CAP_SYS_PTRACE) {
         return Err(EPERM);
     }
-    let head = task.robust_list();
+    let head = task.robust_list.load(Ordering::Relaxed);
     cx.write_u64(a.u64(2), HEAD_LEN)?;
     cx.write_u64(a.u64(1), head)?;
     Ok(0)

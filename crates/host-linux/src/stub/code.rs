@@ -630,7 +630,6 @@ umlaut_stub_zygote:
     .long .Llstat - .Lhandlers
     .long .Lsigprocmask - .Lhandlers
     .long .Lsigaction - .Lhandlers
-    .long .Lset_robust_list - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -691,8 +690,6 @@ umlaut_stub_end:
     known_flags = const hal::ACTION_FLAGS as i32,
     sigkill = const libc::SIGKILL,
     sigstop = const libc::SIGSTOP,
-    robust_list = const ctl::ROBUST_LIST,
-    robust_len = const served::ROBUST_LIST_HEAD,
     blocked = const ctl::BLOCKED,
     pending = const ctl::PENDING,
     blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,

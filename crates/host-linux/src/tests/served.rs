@@ -203,7 +203,7 @@ fn signals_are_blocked_in_the_stub() {
     let (set, old) = (DATA, DATA + 8);
     let run = |how: u64, before: u64, given: u64| {
         let mut c = rounds(&host, SIGPROCMASK, &[how, set, old, 8]);
-        let words = c.lend_words().unwrap();
+        let words = c.lend_signals().unwrap();
         words.set_blocked(before);
         put(&mut *c, set, given);
         assert_eq!(served(&mut *c), 0);
@@ -217,17 +217,17 @@ fn signals_are_blocked_in_the_stub() {
     assert_eq!(run(2, 0, u64::MAX), !(1 << 8 | 1 << 18));
     // One and the same place for both, none for either.
     let mut c = rounds(&host, SIGPROCMASK, &[2, set, set, 8]);
-    let words = c.lend_words().unwrap();
+    let words = c.lend_signals().unwrap();
     put(&mut *c, set, 5);
     assert_eq!((served(&mut *c), words.blocked(), word(&mut *c, set)), (0, 5, 0));
     assert_eq!((served(&mut *c), words.blocked(), word(&mut *c, set)), (0, 0, 5));
     let mut c = rounds(&host, SIGPROCMASK, &[99, 0, old, 8]);
-    let words = c.lend_words().unwrap();
+    let words = c.lend_signals().unwrap();
     words.set_blocked(9);
     words.set_pending(true);
     assert_eq!((served(&mut *c), word(&mut *c, old)), (0, 9));
     let mut c = rounds(&host, SIGPROCMASK, &[0, set, 0, 8]);
-    let words = c.lend_words().unwrap();
+    let words = c.lend_signals().unwrap();
     put(&mut *c, set, 4);
     assert_eq!((served(&mut *c), words.blocked()), (0, 4));
 }
@@ -239,7 +239,7 @@ fn a_mask_that_matters_now_is_the_kernels() {
     let mut c = rounds(&host, SIGPROCMASK, &args);
     // Not lent yet.
     refused(&mut *c, SIGPROCMASK, &args);
-    let words = c.lend_words().unwrap();
+    let words = c.lend_signals().unwrap();
     words.set_pending(true);
     put(&mut *c, DATA, 6);
     refused(&mut *c, SIGPROCMASK, &args);
@@ -260,7 +260,7 @@ fn a_mask_that_matters_now_is_the_kernels() {
         [2, DATA, DATA + 8, 128],
     ] {
         let mut c = rounds(&host, SIGPROCMASK, &args);
-        let words = c.lend_words().unwrap();
+        let words = c.lend_signals().unwrap();
         words.set_blocked(1);
         put(&mut *c, DATA, 6);
         (0..3).for_each(|_| refused(&mut *c, SIGPROCMASK, &args));
@@ -284,7 +284,7 @@ fn actions_are_changed_in_the_stub() {
     let (new, old) = (DATA, DATA + 64);
     for signo in [1, 10, 31, 32, 64] {
         let mut c = rounds(&host, SIGACTION, &[signo, new, old, 8]);
-        let words = c.lend_words().unwrap();
+        let words = c.lend_signals().unwrap();
         // Not lent yet.
         refused(&mut *c, SIGACTION, &[signo, new, old, 8]);
         c.lend_actions(true);
@@ -302,7 +302,7 @@ fn actions_are_changed_in_the_stub() {
     }
     // Asking changes nothing, whatever is pending.
     let mut c = rounds(&host, SIGACTION, &[10, 0, old, 8]);
-    let words = c.lend_words().unwrap();
+    let words = c.lend_signals().unwrap();
     c.lend_actions(true);
     words.set_pending(true);
     words.set_action(9, [1, 2, 3, 4]);
@@ -336,7 +336,7 @@ fn an_action_that_matters_now_is_the_kernels() {
         (false, [10, 0, TEXT, 8]),
     ] {
         let mut c = rounds(&host, SIGACTION, &args);
-        let words = c.lend_words().unwrap();
+        let words = c.lend_signals().unwrap();
         c.lend_actions(true);
         (0..64).for_each(|i| words.set_action(i, before));
         words.set_pending(pending);
@@ -345,17 +345,4 @@ fn an_action_that_matters_now_is_the_kernels() {
         assert!((0..64).all(|i| words.action(i) == before), "{args:x?}");
         assert_eq!(action(&mut *c, old), [0; 4], "{args:x?}");
     }
-}
-
-#[test]
-fn the_list_of_robust_futexes_is_noted() {
-    let host = host();
-    let nr = libc::SYS_set_robust_list as u32;
-    let mut c = rounds(&host, nr, &[0x1234_5678, 24]);
-    let words = c.lend_words().unwrap();
-    assert_eq!((served(&mut *c), words.robust_list()), (0, 0x1234_5678));
-    let mut c = rounds(&host, nr, &[0x1234_5678, 25]);
-    let words = c.lend_words().unwrap();
-    refused(&mut *c, nr, &[0x1234_5678, 25]);
-    assert_eq!(words.robust_list(), 0);
 }

@@ -1,5 +1,7 @@
 //! Robust futexes: locks whose owner ends are given up (set_robust_list(2)).
 
+use std::sync::atomic::Ordering;
+
 use abi::{
     errno::EINVAL,
     sched::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS},
@@ -14,8 +16,7 @@ const LIMIT: u32 = 2048;
 /// Gives up the robust futexes of a task that ends. What the list says is not trusted: the walk ends at the first address
 /// that cannot be read.
 pub fn exit_robust(cx: &mut TaskCx) {
-    let head = cx.task.robust_list();
-    cx.task.set_robust_list(0);
+    let head = cx.task.robust_list.swap(0, Ordering::Relaxed);
     if head != 0 {
         // A broken list is the program's affair.
         let _ = walk(cx, head);

@@ -10,7 +10,7 @@ use abi::{
         SA_RESTART, SA_RESTORER, SA_SIGINFO, SIG_DFL, SIG_IGN,
     },
 };
-use hal::ThreadWords;
+use hal::SignalWords;
 use ksync::Mutex;
 
 use super::signals_changed;
@@ -28,7 +28,7 @@ pub struct SignalActions {
 /// The table; while it is lent, what counts is with the only thread that uses it, whose stub changes it, too.
 struct Table {
     own: [SigAction; 64],
-    lent: Option<Arc<dyn ThreadWords>>,
+    lent: Option<Arc<dyn SignalWords>>,
 }
 
 impl Table {
@@ -86,7 +86,7 @@ impl SignalActions {
     }
 
     /// Keeps them with a guest thread from now on, or (`None`) with none: before the present one ends.
-    fn keep_in(&self, words: Option<Arc<dyn ThreadWords>>) {
+    fn keep_in(&self, words: Option<Arc<dyn SignalWords>>) {
         let mut table = self.table.lock();
         let now: [SigAction; 64] = std::array::from_fn(|i| table.get(i));
         table.lent = words;

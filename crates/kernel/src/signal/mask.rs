@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use abi::SigSet;
 
-use hal::ThreadWords;
+use hal::SignalWords;
 
 use crate::task::{Process, Task, Work};
 
@@ -12,7 +12,7 @@ use crate::task::{Process, Task, Work};
 #[derive(Default)]
 pub struct Mask {
     own: SigSet,
-    lent: Option<Arc<dyn ThreadWords>>,
+    lent: Option<Arc<dyn SignalWords>>,
 }
 
 impl Mask {
@@ -27,7 +27,7 @@ impl Mask {
     }
 
     /// Where it is kept.
-    pub(crate) fn words(&self) -> Option<Arc<dyn ThreadWords>> {
+    pub(super) fn words(&self) -> Option<Arc<dyn SignalWords>> {
         self.lent.clone()
     }
 
@@ -47,7 +47,7 @@ impl Mask {
     }
 
     /// Keeps it with a guest thread from now on, or (`None`) with none: before the present one ends.
-    pub(crate) fn keep_in(&mut self, words: Option<Arc<dyn ThreadWords>>) {
+    pub(crate) fn keep_in(&mut self, words: Option<Arc<dyn SignalWords>>) {
         let set = self.get();
         self.lent = words;
         self.set(set);

@@ -121,8 +121,8 @@ impl TaskCx {
             node.ppid_hooks.push((tid, hook));
         }
         self.update_fast_ids();
-        let words = self.ctx.lend_words();
-        self.task.keep_words_in(words);
+        let words = self.ctx.lend_signals();
+        self.task.signals.lock().mask.keep_in(words);
         crate::signal::signals_changed(&self.task);
         // A kick between the old context's end and now would be lost.
         if !self.task.work().is_empty() {

@@ -48,7 +48,7 @@ pub fn finish(mut cx: TaskCx) {
     task.seccomp.leave();
     leave_memory(&mut cx);
     task.set_kicker(None);
-    task.keep_words_in(None);
+    task.signals.lock().mask.keep_in(None);
     cx.take_back_actions();
     cx.keep_cpu_time();
     let usage = {

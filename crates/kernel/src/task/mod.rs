@@ -116,8 +116,8 @@ pub struct Task {
     pub signals: Mutex<TaskSignals>,
     /// Address cleared and woken when the task ends (set_tid_address(2)), 0 for none.
     pub clear_child_tid: AtomicU64,
-    /// set_robust_list(2), while it has no guest thread that keeps it.
-    robust_list: AtomicU64,
+    /// set_robust_list(2).
+    pub robust_list: AtomicU64,
     /// Monotonic nanoseconds when it began.
     pub start_ns: u64,
     pub stats: TaskStats,
@@ -276,28 +276,6 @@ impl Task {
     }
     pub fn set_run_state(&self, s: RunState) {
         self.state.store(s as u32, Ordering::Relaxed);
-    }
-
-    /// The head of its list of robust futexes; 0 if it has none.
-    pub fn robust_list(&self) -> u64 {
-        match self.signals.lock().mask.words() {
-            Some(words) => words.robust_list(),
-            None => self.robust_list.load(Ordering::Relaxed),
-        }
-    }
-    pub fn set_robust_list(&self, head: u64) {
-        match self.signals.lock().mask.words() {
-            Some(words) => words.set_robust_list(head),
-            None => self.robust_list.store(head, Ordering::Relaxed),
-        }
-    }
-
-    /// Keeps the words that a stub may change with a guest thread from now on, or (`None`) with none: before the present one
-    /// ends.
-    pub(crate) fn keep_words_in(&self, words: Option<Arc<dyn hal::ThreadWords>>) {
-        let head = self.robust_list();
-        self.signals.lock().mask.keep_in(words);
-        self.set_robust_list(head);
     }
 
     pub(crate) fn set_kicker(&self, k: Option<Arc<dyn Kicker>>) {

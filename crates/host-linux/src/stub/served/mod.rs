@@ -22,8 +22,6 @@ use crate::layout::{consts::SERVED_LEN, served::*};
 /// arch_prctl(2).
 pub(crate) const ARCH_SET_FS: u32 = 0x1002;
 pub(crate) const ARCH_GET_FS: u32 = 0x1003;
-/// Bytes of `struct robust_list_head`.
-pub(crate) const ROBUST_LIST_HEAD: u32 = 24;
 
 const ROWS: &[(i64, u8)] = &[
     (libc::SYS_arch_prctl, ARCH_PRCTL),
@@ -39,7 +37,6 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_lstat, LSTAT),
     (libc::SYS_rt_sigprocmask, SIGPROCMASK),
     (libc::SYS_rt_sigaction, SIGACTION),
-    (libc::SYS_set_robust_list, SET_ROBUST_LIST),
 ];
 
 /// The table as the stub reads it.

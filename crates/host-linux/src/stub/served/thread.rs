@@ -1,6 +1,6 @@
-//! Calls about nothing but the thread's own registers and words.
+//! Calls about nothing but the thread's own registers.
 
-/// arch_prctl(2): the thread pointer; set_robust_list(2), which is not looked at before the thread ends.
+/// arch_prctl(2): the thread pointer.
 macro_rules! thread {
     () => {
         r#"
@@ -19,13 +19,6 @@ macro_rules! thread {
     on_fault .Lrefuse
     mov [rsi], rax
 3:  xor eax, eax
-    jmp .Lserved
-
-.Lset_robust_list:
-    cmp rsi, {robust_len}
-    jne .Lrefuse
-    mov [rbx + {robust_list}], rdi
-    xor eax, eax
     jmp .Lserved
 "#
     };
