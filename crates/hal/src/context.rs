@@ -155,6 +155,14 @@ pub trait SignalWords: Send + Sync {
 /// Flags of an action that are kept (rt_sigaction(2)).
 pub const ACTION_FLAGS: u32 = 0xdc00_0807;
 
+/// Where one guest thread's list of robust futexes begins (set_robust_list(2)), 0 for none: its stub may change it. Used from
+/// any thread of the kernel. Guest code can write it.
+pub trait RobustHead: Send + Sync {
+    fn get(&self) -> u64;
+    /// Only while the guest thread is stopped.
+    fn set(&self, head: u64);
+}
+
 /// Reads the processor time of one guest thread, from any thread of the kernel.
 pub trait CpuClock: Send + Sync {
     /// User and system nanoseconds used so far, as [`Context::cpu_time_ns`]. After the context's end: the last value known,
@@ -231,6 +239,12 @@ pub trait Context: Send {
     /// Lets the stub change the actions for signals in [`SignalWords`], too, or no longer.
     fn lend_actions(&mut self, lend: bool) {
         let _ = lend;
+    }
+
+    /// Lets the stub keep the address of the list of robust futexes, and change it where the guest asks for it, from now on;
+    /// `None` if it cannot.
+    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+        None
     }
 
     /// Copies guest memory in; returns the bytes copied before the first address that cannot be read. May use bytes

@@ -16,7 +16,7 @@ mod stream;
 
 pub use context::{
     ACTION_FLAGS, Borrowed, Context, CpuClock, Event, Exception, FastIds, Foreseen, FutexCall, Kicker,
-    Lending, Regs, SignalWords,
+    Lending, Regs, RobustHead, SignalWords,
 };
 pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};

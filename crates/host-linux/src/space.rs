@@ -210,7 +210,7 @@ impl LinuxSpace {
         prepare(&thread.slot, index);
         thread.be_born();
         let started = service
-            .run(&[Thread::clone_op(index, futexes)])
+            .run(&[Thread::clone_op(index, self.engine.filter(futexes))])
             .and_then(|()| process::from_ret(service.result(0)));
         match started {
             Ok(tid) => {
@@ -596,7 +596,7 @@ impl Space for LinuxSpace {
 
     fn page_bits(&self, addr: u64, out: &mut [u64]) {
         self.catch_up();
-        let mut raw = vec![0; out.len() * size_of::<u64>()];
+        let mut raw = vec![0; size_of_val(out)];
         let read = |pid| {
             let file = File::open(format!("/proc/{pid}/pagemap"))?;
             file.read_exact_at(&mut raw, addr / PAGE * size_of::<u64>() as u64)

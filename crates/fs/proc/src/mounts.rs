@@ -52,6 +52,13 @@ fn fs_options(m: &Mount) -> String {
     if own.is_empty() { own } else { format!(",{own}") }
 }
 
+/// All mounts in the order of their making, whatever was moved since.
+fn in_order(ns: &MountNs) -> Vec<Arc<Mount>> {
+    let mut all = ns.mounts();
+    all.sort_by_key(|m| m.id);
+    all
+}
+
 /// Where a mount is seen from `root`; `None` outside of it.
 fn point(m: &Arc<Mount>, root: &Path) -> Option<Vec<u8>> {
     let (text, reached) = m.root_path().text_from(root);
@@ -85,7 +92,7 @@ fn shown(m: &Mount) -> Vec<u8> {
 
 pub(crate) fn mounts(ns: &MountNs, root: &Path) -> Vec<u8> {
     let mut s = String::new();
-    for m in ns.mounts() {
+    for m in in_order(ns) {
         let Some(at) = point(&m, root) else { continue };
         let _ = writeln!(
             s,
@@ -102,7 +109,7 @@ pub(crate) fn mounts(ns: &MountNs, root: &Path) -> Vec<u8> {
 
 pub(crate) fn mountstats(ns: &MountNs, root: &Path) -> Vec<u8> {
     let mut s = String::new();
-    for m in ns.mounts() {
+    for m in in_order(ns) {
         let Some(at) = point(&m, root) else { continue };
         let (source, at) = (escape(&m.source), escape(&at));
         let _ = writeln!(s, "device {source} mounted on {at} with fstype {}", m.fs.type_name());
@@ -132,7 +139,7 @@ fn propagation(ns: &MountNs, m: &Mount, root: &Path) -> String {
 
 pub(crate) fn mountinfo(ns: &MountNs, root: &Path) -> Vec<u8> {
     let mut s = String::new();
-    for m in ns.mounts() {
+    for m in in_order(ns) {
         let Some(at) = point(&m, root) else { continue };
         if covered(ns, &m) && at == b"/" {
             continue;

@@ -50,6 +50,7 @@ pub fn finish(mut cx: TaskCx) {
     task.set_kicker(None);
     task.signals.lock().mask.keep_in(None);
     cx.take_back_actions();
+    task.robust_list.lock().keep_in(None);
     cx.keep_cpu_time();
     let usage = {
         let mut u = task.usage();
@@ -61,6 +62,10 @@ pub fn finish(mut cx: TaskCx) {
         u
     };
     *task.mm.write() = None;
+    if Arc::strong_count(&cx.mm) == 1 {
+        // Nobody else uses it: the host begins to take it apart before anybody is told, as Linux does.
+        cx.mm.space.kill();
+    }
     leave_ipc(&task);
     close_files(&mut cx);
 

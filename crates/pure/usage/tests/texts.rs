@@ -95,6 +95,18 @@ fn command_words_are_those_of_the_protocols() {
 
 /// With `UPDATE=1` in the environment the files are written instead.
 #[test]
+fn errors_lose_their_numbers_alone() {
+    let error = std::io::Error::from_raw_os_error(2);
+    assert_eq!(
+        usage::plain(format!("'x': {error}; it is left out")),
+        "'x': No such file or directory; it is left out"
+    );
+    for text in ["", "no (os error here)", "cut (os error 2", "(os error 2)"] {
+        assert_eq!(usage::plain(text), text);
+    }
+}
+
+#[test]
 fn completions_are_current() {
     for program in ALL {
         let name = program.name;
