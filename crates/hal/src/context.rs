@@ -145,7 +145,15 @@ pub trait SignalWords: Send + Sync {
     /// While signals are pending the stub changes nothing. Who has queued one says so, *then* reads what is blocked: either
     /// he sees what the stub made of it, or the stub sees him and takes it back.
     fn set_pending(&self, any: bool);
+    /// The action for a signal, numbered from 0, while actions are lent ([`Context::lend_actions`]): handler, flags, restorer
+    /// and mask of rt_sigaction(2). Only the thread's own call changes several words at once.
+    fn action(&self, signal: usize) -> [u64; 4];
+    /// Only while the guest thread is stopped.
+    fn set_action(&self, signal: usize, action: [u64; 4]);
 }
+
+/// Flags of an action that are kept (rt_sigaction(2)).
+pub const ACTION_FLAGS: u32 = 0xdc00_0807;
 
 /// Where one guest thread's list of robust futexes begins (set_robust_list(2)), 0 for none: its stub may change it. Used from
 /// any thread of the kernel. Guest code can write it.
@@ -226,6 +234,11 @@ pub trait Context: Send {
     /// Lets the stub keep the blocked signals, and change them where the guest asks for it, from now on; `None` if it cannot.
     fn lend_signals(&mut self) -> Option<Arc<dyn SignalWords>> {
         None
+    }
+
+    /// Lets the stub change the actions for signals in [`SignalWords`], too, or no longer.
+    fn lend_actions(&mut self, lend: bool) {
+        let _ = lend;
     }
 
     /// Lets the stub keep the address of the list of robust futexes, and change it where the guest asks for it, from now on;

@@ -85,6 +85,7 @@ impl Kicker for KickState {
 pub struct MockSignals {
     blocked: AtomicU64,
     pending: AtomicBool,
+    actions: Mutex<std::collections::HashMap<usize, [u64; 4]>>,
 }
 
 impl MockSignals {
@@ -108,6 +109,12 @@ impl SignalWords for MockSignals {
     }
     fn set_pending(&self, any: bool) {
         self.pending.store(any, Ordering::SeqCst);
+    }
+    fn action(&self, signal: usize) -> [u64; 4] {
+        lock(&self.actions).get(&signal).copied().unwrap_or_default()
+    }
+    fn set_action(&self, signal: usize, action: [u64; 4]) {
+        lock(&self.actions).insert(signal, action);
     }
 }
 

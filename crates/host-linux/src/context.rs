@@ -740,6 +740,11 @@ impl Context for LinuxContext {
         Some(self.thread.clone())
     }
 
+    fn lend_actions(&mut self, lend: bool) {
+        let bit = 1 << served::SIGACTION;
+        self.lend(if lend { self.lent | bit } else { self.lent & !bit });
+    }
+
     fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
         self.lend(self.lent | 1 << served::SET_ROBUST_LIST);
         Some(self.thread.clone())

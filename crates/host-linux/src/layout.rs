@@ -108,6 +108,11 @@ pub(crate) mod ctl {
     pub(crate) const CALL: usize = 0x300;
     pub(crate) const CALL_RESULT: usize = 0x338;
     pub(crate) const CALL_TIME: usize = 0x340;
+    /// The actions for signals, while they are lent: handlers, restorers, masks and (32 bits each) flags.
+    pub(crate) const HANDLERS: usize = 0x360;
+    pub(crate) const RESTORERS: usize = 0x560;
+    pub(crate) const MASKS: usize = 0x880;
+    pub(crate) const ACTION_FLAGS: usize = 0xa80;
     /// Top of the patched path's stack.
     pub(crate) const STACK_TOP: usize = 0x7f0;
     /// Registers of a thread that came by a patched site.
@@ -259,6 +264,7 @@ pub(crate) mod served {
     pub(crate) const LSTAT: u8 = 11;
     pub(crate) const SIGPROCMASK: u8 = 12;
     pub(crate) const SET_ROBUST_LIST: u8 = 13;
+    pub(crate) const SIGACTION: u8 = 14;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers: always lent.

@@ -390,6 +390,19 @@ impl hal::SignalWords for Thread {
     fn set_pending(&self, any: bool) {
         self.slot.u32(ctl::PENDING).store(u32::from(any), SeqCst);
     }
+
+    fn action(&self, signal: usize) -> [u64; 4] {
+        let word = |array: usize| self.slot.get64(array + signal * 8);
+        let flags = u64::from(self.slot.get32(ctl::ACTION_FLAGS + signal * 4));
+        [word(ctl::HANDLERS), flags, word(ctl::RESTORERS), word(ctl::MASKS)]
+    }
+
+    fn set_action(&self, signal: usize, [handler, flags, restorer, mask]: [u64; 4]) {
+        self.slot.set64(ctl::HANDLERS + signal * 8, handler);
+        self.slot.set32(ctl::ACTION_FLAGS + signal * 4, flags as u32);
+        self.slot.set64(ctl::RESTORERS + signal * 8, restorer);
+        self.slot.set64(ctl::MASKS + signal * 8, mask);
+    }
 }
 
 impl hal::RobustHead for Thread {

@@ -48,6 +48,7 @@ fn rt_sigaction(cx: &mut TaskCx, a: Args) -> Result<u64> {
         addr => Some(SigAction::decode(&cx.read_array(addr)?)),
     };
     let old = signal::set_action(&cx.task.process, s, new)?;
+    cx.lend_actions();
     if a.u64(2) != 0 {
         cx.copy_out(a.u64(2), &old.encode())?;
     }

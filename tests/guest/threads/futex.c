@@ -228,6 +228,54 @@ TEST(clear_child_tid)
 	CHECK_EQ(value, 5);
 }
 
+static pthread_mutex_t robust;
+static volatile pid_t set_by;
+static void *named;
+static volatile int go_on;
+
+static void *die_with_it(void *arg)
+{
+	/* Set again and again, so that the machine has every reason to make it cheap. */
+	size_t size;
+	CHECK_OK(syscall(SYS_get_robust_list, 0, &named, &size));
+	for (int i = 0; i < 20; i++)
+		CHECK_OK(syscall(SYS_set_robust_list, i < 19 ? NULL : named, size));
+	CHECK_EQ(pthread_mutex_lock(&robust), 0);
+	if (arg) {
+		set_by = gettid();
+		while (!go_on)
+			;
+	}
+	return NULL;
+}
+
+TEST(robust_locks_of_many_threads_are_given_up)
+{
+	pthread_mutexattr_t attr;
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	CHECK_EQ(pthread_mutex_init(&robust, &attr), 0);
+	for (int i = 0; i < 60; i++) {
+		pthread_t thread;
+		go_on = set_by = 0;
+		CHECK_EQ(pthread_create(&thread, NULL, die_with_it, (void *)(long)(i % 2)), 0);
+		if (i % 2) {
+			while (!set_by)
+				sched_yield();
+			/* Told to others while it computes. */
+			void *head;
+			size_t size;
+			CHECK_OK(syscall(SYS_get_robust_list, set_by, &head, &size));
+			CHECK(head == named);
+			go_on = 1;
+		}
+		CHECK_EQ(pthread_join(thread, NULL), 0);
+		CHECK_EQ(pthread_mutex_lock(&robust), EOWNERDEAD);
+		CHECK_EQ(pthread_mutex_consistent(&robust), 0);
+		CHECK_EQ(pthread_mutex_unlock(&robust), 0);
+	}
+}
+
 TEST(robust_list_call)
 {
 	struct robust_list_head *head;

@@ -650,6 +650,7 @@ umlaut_stub_service_end:
     .long .Llstat - .Lhandlers
     .long .Lsigprocmask - .Lhandlers
     .long .Lset_robust_list - .Lhandlers
+    .long .Lsigaction - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -705,6 +706,13 @@ umlaut_stub_end:
     served = const layout::CONSTS + consts::SERVED as u64,
     served_len = const consts::SERVED_LEN,
     lent = const ctl::LENT,
+    handlers = const ctl::HANDLERS,
+    restorers = const ctl::RESTORERS,
+    masks = const ctl::MASKS,
+    action_flags = const ctl::ACTION_FLAGS,
+    known_flags = const hal::ACTION_FLAGS as i32,
+    sigkill = const libc::SIGKILL,
+    sigstop = const libc::SIGSTOP,
     blocked = const ctl::BLOCKED,
     pending = const ctl::PENDING,
     blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,

@@ -268,6 +268,85 @@ fn a_mask_that_matters_now_is_the_kernels() {
     }
 }
 
+const SIGACTION: u32 = libc::SYS_rt_sigaction as u32;
+
+fn put_action(c: &mut dyn Context, at: u64, action: [u64; 4]) {
+    (0..).zip(action).for_each(|(i, w)| put(c, at + i * 8, w));
+}
+
+fn action(c: &mut dyn Context, at: u64) -> [u64; 4] {
+    [0, 1, 2, 3].map(|i| word(c, at + i * 8))
+}
+
+#[test]
+fn actions_are_changed_in_the_stub() {
+    let host = host();
+    let (new, old) = (DATA, DATA + 64);
+    for signo in [1, 10, 31, 32, 64] {
+        let mut c = rounds(&host, SIGACTION, &[signo, new, old, 8]);
+        let words = c.lend_signals().unwrap();
+        // Not lent yet.
+        refused(&mut *c, SIGACTION, &[signo, new, old, 8]);
+        c.lend_actions(true);
+        let (before, i) = ([0x1000, 4, 0x2000, 0x30], signo as usize - 1);
+        words.set_action(i, before);
+        put_action(&mut *c, new, [0x3000, u64::MAX, 0x4000, u64::MAX]);
+        assert_eq!(served(&mut *c), 0);
+        assert_eq!(action(&mut *c, old), before);
+        let kept = [0x3000, u64::from(hal::ACTION_FLAGS), 0x4000, !(1 << 8 | 1 << 18)];
+        assert_eq!(words.action(i), kept);
+        assert_eq!(served(&mut *c), 0);
+        assert_eq!(action(&mut *c, old), kept);
+        c.lend_actions(false);
+        refused(&mut *c, SIGACTION, &[signo, new, old, 8]);
+    }
+    // Asking changes nothing, whatever is pending.
+    let mut c = rounds(&host, SIGACTION, &[10, 0, old, 8]);
+    let words = c.lend_signals().unwrap();
+    c.lend_actions(true);
+    words.set_pending(true);
+    words.set_action(9, [1, 2, 3, 4]);
+    assert_eq!(served(&mut *c), 0);
+    assert_eq!((action(&mut *c, old), words.action(9)), ([1, 2, 3, 4], [1, 2, 3, 4]));
+}
+
+#[test]
+fn an_action_that_matters_now_is_the_kernels() {
+    let host = host();
+    let (new, old) = (DATA, DATA + 64);
+    let before = [0x1000, 4, 0x2000, 0x30];
+    for (pending, args) in [
+        (true, [10, new, old, 8]),
+        (false, [9, new, old, 8]),
+        (false, [19, 0, old, 8]),
+        (false, [0, new, old, 8]),
+        (false, [65, new, old, 8]),
+        (false, [10, new, old, 4]),
+        (false, [10, new, new, 8]),
+        (false, [10, new, new + 16, 8]),
+        (false, [10, new + 31, new, 8]),
+        (false, [10, 0x7000_0000, old, 8]),
+        (false, [10, DATA + LEN - 16, old, 8]),
+        (false, [10, SLOTS, old, 8]),
+        // The old one cannot be stored, or only half of it.
+        (false, [10, new, 0x7000_0000, 8]),
+        (false, [10, new, TEXT, 8]),
+        (false, [10, new, DATA + LEN - 16, 8]),
+        (false, [10, new, SLOTS, 8]),
+        (false, [10, 0, TEXT, 8]),
+    ] {
+        let mut c = rounds(&host, SIGACTION, &args);
+        let words = c.lend_signals().unwrap();
+        c.lend_actions(true);
+        (0..64).for_each(|i| words.set_action(i, before));
+        words.set_pending(pending);
+        put_action(&mut *c, new, [0x3000, 0, 0x4000, 0]);
+        (0..3).for_each(|_| refused(&mut *c, SIGACTION, &args));
+        assert!((0..64).all(|i| words.action(i) == before), "{args:x?}");
+        assert_eq!(action(&mut *c, old), [0; 4], "{args:x?}");
+    }
+}
+
 #[test]
 fn the_list_of_robust_futexes_is_noted() {
     const SET_ROBUST_LIST: u32 = libc::SYS_set_robust_list as u32;

@@ -10,15 +10,49 @@ use abi::{
         SA_RESTART, SA_RESTORER, SA_SIGINFO, SIG_DFL, SIG_IGN,
     },
 };
+use hal::SignalWords;
 use ksync::Mutex;
 
 use super::signals_changed;
-use crate::{error::Result, locks, task::Process};
+use crate::{
+    error::Result,
+    locks,
+    task::{Process, TaskCx},
+};
 
 /// Dispositions, indexed by signal number minus one. Shared with CLONE_SIGHAND.
 pub struct SignalActions {
-    table: Mutex<[SigAction; 64]>,
+    table: Mutex<Table>,
 }
+
+/// The table; while it is lent, what counts is with the only thread that uses it, whose stub changes it, too.
+struct Table {
+    own: [SigAction; 64],
+    lent: Option<Arc<dyn SignalWords>>,
+}
+
+impl Table {
+    fn get(&self, i: usize) -> SigAction {
+        match &self.lent {
+            // Only those that can be changed are believed.
+            Some(words) if !UNCHANGEABLE.contains(&i) => {
+                let [handler, flags, restorer, mask] = words.action(i);
+                let mask = SigSet(mask).minus(SigSet::UNBLOCKABLE);
+                SigAction { handler, flags: flags & KNOWN, restorer, mask }
+            }
+            _ => self.own[i],
+        }
+    }
+
+    fn set(&mut self, i: usize, a: SigAction) {
+        self.own[i] = a;
+        if let Some(words) = &self.lent {
+            words.set_action(i, [a.handler, a.flags, a.restorer, a.mask.bits()]);
+        }
+    }
+}
+
+const UNCHANGEABLE: [usize; 2] = [Signal::SIGKILL.index(), Signal::SIGSTOP.index()];
 
 /// Flags that are kept; others are cleared, so that programs can find out what is there (sigaction(2)).
 const KNOWN: u64 = SA_NOCLDSTOP
@@ -30,20 +64,61 @@ const KNOWN: u64 = SA_NOCLDSTOP
     | SA_RESETHAND
     | SA_EXPOSE_TAGBITS
     | SA_RESTORER;
+const _: () = assert!(KNOWN == hal::ACTION_FLAGS as u64);
 
 impl SignalActions {
     pub fn new(table: [SigAction; 64]) -> Arc<SignalActions> {
-        Arc::new(SignalActions { table: Mutex::new(locks::LEAF, table) })
+        Arc::new(SignalActions { table: Mutex::new(locks::LEAF, Table { own: table, lent: None }) })
     }
     pub fn get(&self, s: Signal) -> SigAction {
-        self.table.lock()[s.index()]
+        self.table.lock().get(s.index())
     }
     pub fn set(&self, s: Signal, action: SigAction) -> SigAction {
-        std::mem::replace(&mut self.table.lock()[s.index()], action)
+        let mut table = self.table.lock();
+        let old = table.get(s.index());
+        table.set(s.index(), action);
+        old
     }
     /// All actions, as fork copies them and /proc shows them.
     pub fn snapshot(&self) -> [SigAction; 64] {
-        *self.table.lock()
+        let table = self.table.lock();
+        std::array::from_fn(|i| table.get(i))
+    }
+
+    /// Keeps them with a guest thread from now on, or (`None`) with none: before the present one ends.
+    fn keep_in(&self, words: Option<Arc<dyn SignalWords>>) {
+        let mut table = self.table.lock();
+        let now: [SigAction; 64] = std::array::from_fn(|i| table.get(i));
+        table.lent = words;
+        now.into_iter().enumerate().for_each(|(i, a)| table.set(i, a));
+    }
+}
+
+impl TaskCx {
+    /// Who changes actions again and again gets them lent, if no other thread uses them.
+    pub fn lend_actions(&mut self) {
+        let actions = self.task.process.actions.read().clone();
+        self.action_calls += 1;
+        // Held by the process, and just now here.
+        if self.action_calls < 2 || self.actions_lent || Arc::strong_count(&actions) > 2 {
+            return;
+        }
+        let words = self.task.signals.lock().mask.words();
+        if words.is_some() && self.task.process.threads().len() == 1 {
+            actions.keep_in(words);
+            self.actions_lent = true;
+            self.ctx.lend_actions(true);
+        }
+    }
+
+    /// Before another thread uses them, or this guest thread ends.
+    pub(crate) fn take_back_actions(&mut self) {
+        self.action_calls = 0;
+        if std::mem::take(&mut self.actions_lent) {
+            self.ctx.lend_actions(false);
+            let actions = self.task.process.actions.read().clone();
+            actions.keep_in(None);
+        }
     }
 }
 

@@ -26,6 +26,11 @@ impl Mask {
         set.minus(SigSet::UNBLOCKABLE)
     }
 
+    /// Where it is kept.
+    pub(super) fn words(&self) -> Option<Arc<dyn SignalWords>> {
+        self.lent.clone()
+    }
+
     /// Only the task itself changes it, or another while it stands stopped.
     pub(super) fn set(&mut self, set: SigSet) {
         match &self.lent {

@@ -91,6 +91,9 @@ pub fn clone(cx: &mut TaskCx, a: &CloneArgs) -> Result<Pid> {
     if has(CLONE_SETTLS) {
         regs.fs_base = a.tls;
     }
+    if has(CLONE_SIGHAND) {
+        cx.take_back_actions();
+    }
     let files = if has(CLONE_FILES) { cx.files.clone() } else { cx.files.fork() };
     let (mm, ctx) = if has(CLONE_VM) {
         (cx.mm.clone(), cx.ctx.spawn_thread(&regs)?)

@@ -56,6 +56,9 @@ pub struct TaskCx {
     pub(crate) may_lend: bool,
     pub(crate) lent: super::lent::Lent,
     pub(crate) ahead: crate::vfs::ahead::Ahead,
+    /// Actions for signals are lent to the stub, and how often the program has asked for a change since they were not.
+    pub(crate) actions_lent: bool,
+    pub(crate) action_calls: u32,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -84,6 +87,8 @@ impl TaskCx {
             may_lend: false,
             lent: super::lent::Lent::default(),
             ahead: crate::vfs::ahead::Ahead::default(),
+            actions_lent: false,
+            action_calls: 0,
             regs_final: false,
         }
     }
@@ -91,6 +96,7 @@ impl TaskCx {
     /// Replaces the guest thread and its memory (exec); the old thread ends when the returned value is dropped.
     pub fn replace_context(&mut self, ctx: Box<dyn Context>, mm: Arc<Mm>) -> (Box<dyn Context>, Arc<Mm>) {
         self.keep_cpu_time();
+        self.take_back_actions();
         let old = (std::mem::replace(&mut self.ctx, ctx), std::mem::replace(&mut self.mm, mm));
         *self.task.mm.write() = Some(self.mm.clone());
         let mm_use = crate::mm::MmUse::new(&self.mm, self.task.pid());

@@ -228,6 +228,7 @@ fn settle(cx: &mut TaskCx, new: super::exec_cred::NewCred, comm: Vec<u8>) {
     let process = &task.process;
     *task.comm.lock() = comm;
     close_on_exec(cx);
+    cx.take_back_actions();
     signal::exec_reset(process);
     task.signals.lock().alt_stack = Default::default();
     crate::time::exec_timers(&task.machine, process);

@@ -49,6 +49,7 @@ pub fn finish(mut cx: TaskCx) {
     leave_memory(&mut cx);
     task.set_kicker(None);
     task.signals.lock().mask.keep_in(None);
+    cx.take_back_actions();
     task.robust_list.lock().keep_in(None);
     cx.keep_cpu_time();
     let usage = {

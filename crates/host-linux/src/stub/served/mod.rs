@@ -40,6 +40,7 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_lstat, LSTAT),
     (libc::SYS_rt_sigprocmask, SIGPROCMASK),
     (libc::SYS_set_robust_list, SET_ROBUST_LIST),
+    (libc::SYS_rt_sigaction, SIGACTION),
 ];
 
 /// The table as the stub reads it.

@@ -1,6 +1,7 @@
 //! Calls about signals.
 
-/// rt_sigprocmask(2). The mask is in the slot; who sends a signal first says that one is pending, then looks at the mask.
+/// rt_sigprocmask(2) and rt_sigaction(2). Mask and actions are in the slot; who sends a signal first says that one is pending,
+/// then looks at the mask. A new action has no such race: what is sent at the same time may find the old one.
 macro_rules! signals {
     () => {
         r#"
@@ -44,6 +45,71 @@ macro_rules! signals {
     // The kernel process looks at what is pending before it does the call.
 .Lsigprocmask_undo:
     mov [rbx + {blocked}], r8
+    jmp .Lrefuse
+
+.Lsigaction:
+    cmp r10, 8
+    jne .Lrefuse
+    lea eax, [rdi - 1]
+    cmp eax, 64
+    jae .Lrefuse
+    cmp eax, {sigkill} - 1
+    je .Lrefuse
+    cmp eax, {sigstop} - 1
+    je .Lrefuse
+    movabs r11, {guest_last}
+    cmp rsi, r11
+    ja .Lrefuse
+    cmp rdx, r11
+    ja .Lrefuse
+    lea r12, [rbx + rax * 8]
+    lea r14, [rbx + rax * 4]
+    mov r8, [r12 + {handlers}]
+    mov r9, [r12 + {restorers}]
+    mov r10, [r12 + {masks}]
+    mov r15d, [r14 + {action_flags}]
+    test rsi, rsi
+    jz 6f
+    // Should the old one not be stored in the end, the new one must still be there.
+    mov rax, rdx
+    sub rax, rsi
+    add rax, 31
+    cmp rax, 62
+    jbe .Lrefuse
+    // Ignoring a signal takes away what is pending of it.
+    cmp dword ptr [rbx + {pending}], 0
+    jne .Lrefuse
+    on_fault .Lrefuse
+    mov rax, [rsi]
+    on_fault .Lrefuse
+    mov rcx, [rsi + 8]
+    on_fault .Lrefuse
+    mov rdi, [rsi + 16]
+    on_fault .Lrefuse
+    mov rsi, [rsi + 24]
+    and ecx, {known_flags}
+    and rsi, {blockable}
+    mov [r12 + {handlers}], rax
+    mov [r12 + {restorers}], rdi
+    mov [r12 + {masks}], rsi
+    mov [r14 + {action_flags}], ecx
+6:  test rdx, rdx
+    jz 7f
+    on_fault .Lsigaction_undo
+    mov [rdx], r8
+    on_fault .Lsigaction_undo
+    mov [rdx + 8], r15
+    on_fault .Lsigaction_undo
+    mov [rdx + 16], r9
+    on_fault .Lsigaction_undo
+    mov [rdx + 24], r10
+7:  xor eax, eax
+    jmp .Lserved
+.Lsigaction_undo:
+    mov [r12 + {handlers}], r8
+    mov [r12 + {restorers}], r9
+    mov [r12 + {masks}], r10
+    mov [r14 + {action_flags}], r15d
     jmp .Lrefuse
 "#
     };
