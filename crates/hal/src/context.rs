@@ -147,6 +147,14 @@ pub trait SignalWords: Send + Sync {
     fn set_pending(&self, any: bool);
 }
 
+/// Where one guest thread's list of robust futexes begins (set_robust_list(2)), 0 for none: its stub may change it. Used from
+/// any thread of the kernel. Guest code can write it.
+pub trait RobustHead: Send + Sync {
+    fn get(&self) -> u64;
+    /// Only while the guest thread is stopped.
+    fn set(&self, head: u64);
+}
+
 /// Reads the processor time of one guest thread, from any thread of the kernel.
 pub trait CpuClock: Send + Sync {
     /// User and system nanoseconds used so far, as [`Context::cpu_time_ns`]. After the context's end: the last value known,
@@ -220,6 +228,12 @@ pub trait Context: Send {
         None
     }
 
+    /// Lets the stub keep the address of the list of robust futexes, and change it where the guest asks for it, from now on;
+    /// `None` if it cannot.
+    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+        None
+    }
+
     /// Copies guest memory in; returns the bytes copied before the first address that cannot be read. May use bytes
     /// that the stub captured with the system call's arguments.
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize;
@@ -256,9 +270,15 @@ pub trait Context: Send {
         let _ = lending;
         false
     }
-    /// Ends what [`Context::lend_file`] began; `None` if nothing was lent.
-    fn take_file_back(&mut self) -> Option<Borrowed> {
+    /// Ends what [`Context::lend_file`] began; `None` if nothing was lent. With `keep` it may be lent again, unless it was
+    /// closed, when the system call that came is done; till then no long results may be left for later.
+    fn take_file_back(&mut self, keep: bool) -> Option<Borrowed> {
+        let _ = keep;
         None
+    }
+    /// Lends again what was kept; false if there is nothing.
+    fn lend_file_again(&mut self) -> bool {
+        false
     }
     /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
     /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.

@@ -16,7 +16,7 @@ mod stream;
 
 pub use context::{
     Borrowed, Context, CpuClock, Event, Exception, FastIds, Foreseen, FutexCall, Kicker, Lending, Regs,
-    SignalWords,
+    RobustHead, SignalWords,
 };
 pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};

@@ -10,7 +10,7 @@ use std::{
 
 use hal::{
     Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
-    Kicker, Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
+    Kicker, Lending, MapOp, Prot, Regs, Result, RobustHead, SignalWords, Space, errno,
 };
 
 use crate::{
@@ -62,6 +62,8 @@ pub(crate) struct LinuxContext {
     /// And where it must end.
     later_end: usize,
     on_loan: Option<lent::OnLoan>,
+    /// What was on loan and may be again.
+    kept: Option<lent::OnLoan>,
     /// Names told ahead.
     names_told: usize,
     /// The guest took memory away that the call's result was to go to.
@@ -118,6 +120,7 @@ impl LinuxContext {
             later_at: ctl::BUFFER,
             later_end: ctl::BUFFER_END,
             on_loan: None,
+            kept: None,
             names_told: 0,
             lost: false,
             lent: served::ALWAYS,
@@ -184,6 +187,14 @@ impl LinuxContext {
         match context.run() {
             Event::Syscall { .. } => {}
             other => return Err(StartError::new(format!("a trapped system call came back as {other:?}"))),
+        }
+        // A call of the service thread's, where that makes it. Were it let pass, the stub would fault behind it.
+        let rip = code::operation_ip() - 2;
+        let nr = libc::SYS_getpid as u64;
+        context.set_regs(&Regs { rip, rax: nr, rsp: 32 * PAGE, ..Regs::default() });
+        match context.run() {
+            Event::Syscall { nr: n, .. } if n == nr => {}
+            _ => return Err(StartError::new("the host does not keep guest code from the stub's own calls")),
         }
         context.probe_copying()?;
         Ok(len)
@@ -729,6 +740,11 @@ impl Context for LinuxContext {
         Some(self.thread.clone())
     }
 
+    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+        self.lend(self.lent | 1 << served::SET_ROBUST_LIST);
+        Some(self.thread.clone())
+    }
+
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize {
         if self.captured(addr, buf) == buf.len() {
             return buf.len();
@@ -785,8 +801,12 @@ impl Context for LinuxContext {
         self.put_on_loan(lending)
     }
 
-    fn take_file_back(&mut self) -> Option<Borrowed> {
-        self.take_from_loan()
+    fn take_file_back(&mut self, keep: bool) -> Option<Borrowed> {
+        self.take_from_loan(keep)
+    }
+
+    fn lend_file_again(&mut self) -> bool {
+        self.put_on_loan_again()
     }
 
     fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
@@ -873,7 +893,7 @@ impl CpuClock for TaskClock {
 impl Drop for LinuxContext {
     fn drop(&mut self) {
         // The last context of a space takes the stub with it unless somebody else holds the space.
-        if Arc::strong_count(&self.space) > 1 && self.died.is_none() {
+        if Arc::strong_count(&self.space) > 1 && self.died.is_none() && !self.space.stub.is_killed() {
             let stopped = self.ensure_frame().is_ok();
             self.space.retire(self.thread.clone(), stopped);
         }

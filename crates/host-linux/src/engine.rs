@@ -144,6 +144,11 @@ impl Stub {
         });
     }
 
+    /// Whether it was told to end.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(SeqCst)
+    }
+
     /// Lets the host take the process apart on any processor: whoever waits for its end goes on meanwhile.
     fn release(&self, pid: i32) {
         let cpus = self.placement.cpus();
@@ -243,6 +248,8 @@ pub(crate) struct Engine {
     pub(crate) has_proc: bool,
     /// The host never refuses anonymous memory that is not reserved: nobody need wait until it is mapped.
     pub(crate) maps_freely: bool,
+    /// The host dispatches system calls by where they are made: guest threads need no filter of their own.
+    dispatches: bool,
     /// Hard limit of private writable memory that stubs inherit.
     pub(crate) data_limit: u64,
     closed: AtomicBool,
@@ -258,6 +265,14 @@ impl Engine {
 
     /// Makes the memory objects, the keeper and the first stub.
     pub(crate) fn start(cpus: u32) -> core::result::Result<Arc<Engine>, StartError> {
+        Engine::start_guarded(cpus, process::can_dispatch())
+    }
+
+    /// As [`Engine::start`], told whether guest threads are to be confined by dispatch or by filters.
+    pub(crate) fn start_guarded(
+        cpus: u32,
+        dispatches: bool,
+    ) -> core::result::Result<Arc<Engine>, StartError> {
         let memfd =
             |e: Errno| StartError::new(format!("the host refuses memory objects (memfd_create, mmap): {e}"));
         if memory::auxv(libc::AT_HWCAP2) & 2 == 0 {
@@ -329,7 +344,7 @@ impl Engine {
             consts_offset: 0,
             pages_offset: pages.offset(),
             gone,
-            filter: filter::service(),
+            filter: filter::common(),
             rseq: (0, 0),
             sched: process::is_ordinary().then(|| process::SchedAttr::with_slice(0)),
         };
@@ -347,6 +362,7 @@ impl Engine {
             texts: if has_proc { Texts::new(reopen) } else { None },
             has_proc,
             maps_freely: has_proc && facts::maps_freely(),
+            dispatches,
             data_limit: process::hard_data_limit(),
             closed: AtomicBool::new(false),
             _code: code_ro,
@@ -475,6 +491,15 @@ impl Engine {
         self.slots.fd().as_raw_fd() as u32
     }
 
+    /// Address in stubs of the filter of a new guest thread; 0 if it is confined without.
+    pub(crate) fn filter(&self, futexes: Futexes) -> u64 {
+        match futexes {
+            Futexes::Host if self.dispatches => 0,
+            Futexes::Host => layout::CONSTS + consts::STRICT as u64,
+            Futexes::Trap => layout::CONSTS + consts::CLOSED as u64,
+        }
+    }
+
     /// Whether the machine is being taken down.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Relaxed)
@@ -501,7 +526,7 @@ impl Engine {
         parent.stub().serve_from(self.placement.here());
         stub.cpu.store(parent.stub().cpu.load(Relaxed), Relaxed);
         // What the child does first of all, posted before it is there.
-        service.prepare(&[Thread::clone_op(0, futexes)]);
+        service.prepare(&[Thread::clone_op(0, self.filter(futexes))]);
         lock(&self.book).births += 1;
         let thread = Thread::new(stub.clone(), slot, 0, futexes);
         let born = self.deliver(parent, &stub, &mut service, &thread, slot_offset);

@@ -1,8 +1,8 @@
 //! Changes of memory that a guest thread makes itself when it goes on, instead of the service thread: no other thread need
 //! be woken for them.
 //!
-//! They are private anonymous memory mapped, any memory unmapped, and advice that drops or describes pages; the strict
-//! filter lets guest threads make these calls below the region, whoever asks for them. Guest code that does so on its own
+//! They are private anonymous memory mapped, any memory unmapped, and advice that drops or describes pages; the filter
+//! lets guest threads make these calls below the region, whoever asks for them. Guest code that does so on its own
 //! account changes what only itself can see: it maps nothing that is anybody else's, and the kernel process believes its
 //! own books, not the guest's memory. Nothing that the kernel process gives to somebody else depends on an errand.
 

@@ -98,6 +98,8 @@ pub(crate) mod ctl {
     /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
     pub(crate) const BLOCKED: usize = 0x128;
     pub(crate) const PENDING: usize = 0x130;
+    /// Where the list of robust futexes begins.
+    pub(crate) const ROBUST: usize = 0x1f8;
     /// Errands before it goes on, see [`crate::errands`].
     pub(crate) const ERRAND_COUNT: usize = 0x120;
     pub(crate) const ERRANDS: usize = 0x200;
@@ -256,6 +258,7 @@ pub(crate) mod served {
     pub(crate) const STAT: u8 = 10;
     pub(crate) const LSTAT: u8 = 11;
     pub(crate) const SIGPROCMASK: u8 = 12;
+    pub(crate) const SET_ROBUST_LIST: u8 = 13;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers: always lent.

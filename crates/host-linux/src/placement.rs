@@ -52,6 +52,8 @@ const CREDIT_MAX: i32 = 64;
 const CROWDED: u32 = 10;
 /// Calls in a tick that make a task one that has something to do.
 const BUSY: u32 = 100;
+/// Looks after which the host's account of a thread stays open: opening it costs more than reading it.
+const LOOKS: u32 = 4;
 /// Ticks to wait after a move.
 const COOL: u32 = 30;
 /// Ticks of waiting, less those without, after which a task looks around for a processor that others leave free, and
@@ -443,21 +445,33 @@ impl Placement {
         for (thread, past) in memory.iter_mut() {
             past.cool = past.cool.saturating_sub(1);
             let Some(thread) = thread.upgrade() else { continue };
+            past.looks += 1;
             let events = thread.seat.events.load(Relaxed);
             let new = events.wrapping_sub(past.events);
             past.events = events;
-            if new == 0 && !thread.seat.in_guest.load(Relaxed) {
-                continue;
-            }
-            if active.len() < CLOSE {
+            let active_now = new != 0 || thread.seat.in_guest.load(Relaxed);
+            if active_now && active.len() < CLOSE {
                 active.push((thread, past, new));
+            } else {
+                past.looks = 0;
+                if std::mem::take(&mut past.keeps) {
+                    thread.close_times();
+                }
             }
         }
         let (mut busy, mut active_count) = (0, 0);
         for (thread, past, new) in &mut active {
             let now = Instant::now();
-            let (ran, waited) = thread.schedstat();
-            let interval = past.at.map_or(Duration::ZERO, |t| now - t).as_nanos() as u64;
+            let keep = past.looks >= LOOKS;
+            let (ran, waited) = thread.schedstat(keep);
+            past.keeps |= keep;
+            let young = ran + waited <= 2 * TICK.as_nanos() as u64;
+            let interval = match past.at {
+                Some(t) => (now - t).as_nanos() as u64,
+                // What it has done so far it did since the last look or so.
+                None if young => TICK.as_nanos() as u64,
+                None => 0,
+            };
             past.starved = interval > 0 && waited.saturating_sub(past.waited) > interval / 4;
             // The host counts a wait at its end: among looks that see one are some that do not.
             past.starving = if past.starved { past.starving + 1 } else { past.starving.saturating_sub(1) };
@@ -484,10 +498,9 @@ impl Placement {
         }
         let calm = (0..count.len()).min_by_key(|&i| count[i]).map_or(NONE, |i| self.cpus[i] as u32);
         self.calm.store(calm, Relaxed);
-        // One move at a time.
         let least = (0..count.len()).min_by_key(|&i| count[i]).unwrap_or(0);
         let most = (0..count.len()).max_by_key(|&i| count[i]).unwrap_or(0);
-        let starved = active.iter_mut().find(|(t, past, _)| {
+        let mut starved = active.iter_mut().filter(|(t, past, _)| {
             past.starved
                 && past.cool == 0
                 && !t.seat.is_out()
@@ -496,7 +509,9 @@ impl Placement {
         });
         let starving = |t: &Thread, p: &Past| p.starving >= STARVING && p.cool == 0 && !t.seat.is_out();
         if count[most] >= count[least] + 2 {
-            if let Some((thread, past, _)) = starved {
+            // Half of what is too much there: threads that were made all at once are spread at once.
+            let too_many = (count[most] - count[least]) as usize / 2;
+            for (thread, past, _) in starved.by_ref().take(too_many) {
                 self.move_to(thread, self.cpus[least]);
                 past.cool = COOL;
             }
@@ -553,6 +568,9 @@ struct Past {
     light: bool,
     idle: bool,
     cool: u32,
+    /// Looks in a row at which it was active, and whether the host's account of it is kept open.
+    looks: u32,
+    keeps: bool,
 }
 
 impl Pace {

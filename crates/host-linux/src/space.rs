@@ -210,7 +210,7 @@ impl LinuxSpace {
         prepare(&thread.slot, index);
         thread.be_born();
         let started = service
-            .run(&[Thread::clone_op(index, futexes)])
+            .run(&[Thread::clone_op(index, self.engine.filter(futexes))])
             .and_then(|()| process::from_ret(service.result(0)));
         match started {
             Ok(tid) => {

@@ -4,6 +4,7 @@ mod asm;
 mod basics;
 mod copies;
 mod later;
+mod lent;
 mod patched;
 mod served;
 mod texts;

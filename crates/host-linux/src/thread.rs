@@ -14,7 +14,7 @@ use hal::{Result, errno};
 
 use crate::{
     engine::{Stub, lock},
-    layout::{CONSTS, SLOT_LEN, SLOTS, consts, ctl, flag, request, state},
+    layout::{SLOT_LEN, SLOTS, ctl, flag, request, state},
     placement::{Placement, Seat},
     service::Op,
     slots::Slot,
@@ -98,8 +98,9 @@ impl Thread {
         }
     }
 
-    /// The service thread's call that starts a thread. It waits for its first resumption in stub code.
-    pub(crate) fn clone_op(index: u32, futexes: Futexes) -> Op {
+    /// The service thread's call that starts a thread. It waits for its first resumption in stub code. `filter` is the address of
+    /// what it confines itself by, or 0.
+    pub(crate) fn clone_op(index: u32, filter: u64) -> Op {
         let flags = libc::CLONE_VM
             | libc::CLONE_FS
             | libc::CLONE_FILES
@@ -110,12 +111,8 @@ impl Thread {
         let slot = Thread::slot_addr(index);
         // The state word is cleared and woken when the host thread ends, see `wait`.
         // The host takes five arguments; the sixth is the new thread's filter.
-        let filter = match futexes {
-            Futexes::Host => consts::STRICT,
-            Futexes::Trap => consts::CLOSED,
-        };
         let (stack, word) = (slot + SLOT_LEN / 2, slot + ctl::STATE as u64);
-        Op::any(libc::SYS_clone, [flags as u64, stack, 0, word, 0, CONSTS + filter as u64])
+        Op::any(libc::SYS_clone, [flags as u64, stack, 0, word, 0, filter])
     }
 
     pub(crate) fn tid(&self) -> i32 {
@@ -270,10 +267,11 @@ impl Thread {
         self.slot.set32(ctl::SPIN, rounds);
     }
 
-    /// Time that the host thread ran, and time that it waited for a processor, in nanoseconds.
-    pub(crate) fn schedstat(&self) -> (u64, u64) {
+    /// Time that the host thread ran, and time that it waited for a processor, in nanoseconds. The file stays open if
+    /// `keep`, or if it was.
+    pub(crate) fn schedstat(&self, keep: bool) -> (u64, u64) {
         let open = lock(&self.schedstat).is_some();
-        self.times(open)
+        self.times(open || keep)
     }
 
     /// Whether the host thread sleeps until it is resumed.
@@ -391,6 +389,16 @@ impl hal::SignalWords for Thread {
 
     fn set_pending(&self, any: bool) {
         self.slot.u32(ctl::PENDING).store(u32::from(any), SeqCst);
+    }
+}
+
+impl hal::RobustHead for Thread {
+    fn get(&self) -> u64 {
+        self.slot.u64(ctl::ROBUST).load(SeqCst)
+    }
+
+    fn set(&self, head: u64) {
+        self.slot.u64(ctl::ROBUST).store(head, SeqCst);
     }
 }
 

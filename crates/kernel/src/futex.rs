@@ -20,7 +20,7 @@ use abi::{
 
 pub use host::later;
 pub use pi::PiTable;
-pub use robust::exit_robust;
+pub use robust::{RobustList, exit_robust};
 
 use crate::{error::Result, task::TaskCx};
 

@@ -1,7 +1,5 @@
 //! Futexes: futex, set_robust_list, get_robust_list.
 
-use std::sync::atomic::Ordering;
-
 use abi::{
     cap::CAP_SYS_PTRACE,
     errno::{EINVAL, EPERM, ESRCH},
@@ -98,7 +96,7 @@ fn set_robust_list(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if a.u64(1) != HEAD_LEN {
         return Err(EINVAL);
     }
-    cx.task.robust_list.store(a.u64(0), Ordering::Relaxed);
+    cx.task.robust_list.lock().set(a.u64(0));
     Ok(0)
 }
 
@@ -112,7 +110,7 @@ fn get_robust_list(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if task.pid() != cx.task.pid() && !same && !me.has(CAP_SYS_PTRACE) {
         return Err(EPERM);
     }
-    let head = task.robust_list.load(Ordering::Relaxed);
+    let head = task.robust_list.lock().get();
     cx.write_u64(a.u64(2), HEAD_LEN)?;
     cx.write_u64(a.u64(1), head)?;
     Ok(0)

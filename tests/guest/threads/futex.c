@@ -254,6 +254,45 @@ TEST(robust_list_call)
 	CHECK_EQ(lock->word & FUTEX_OWNER_DIED, FUTEX_OWNER_DIED);
 }
 
+/* At one instruction, again and again. */
+__attribute__((noinline)) static long set_list(struct robust_list_head *head, size_t size)
+{
+	long result;
+	__asm__ volatile("mov $273, %%eax; syscall" : "=a"(result) : "D"(head), "S"(size) : "rcx", "r11", "memory");
+	return result;
+}
+
+static struct robust_list_head *list_of(pid_t pid)
+{
+	struct robust_list_head *head;
+	size_t size;
+	CHECK_OK(syscall(SYS_get_robust_list, pid, &head, &size));
+	return head;
+}
+
+TEST(robust_list_set_again)
+{
+	static struct robust_list_head lists[2];
+	struct robust_list_head *before = list_of(0);
+	for (int i = 0; i < 60; i++) {
+		CHECK_EQ(set_list(&lists[i & 1], sizeof *lists), 0);
+		CHECK(list_of(0) == &lists[i & 1]);
+		CHECK_EQ(set_list(before, 23), -EINVAL);
+		CHECK(list_of(getpid()) == &lists[i & 1]);
+	}
+	/* Others see it, and a child has none until it says so. */
+	pid_t parent = getpid(), pid = CHECK_OK(syscall(SYS_fork));
+	if (pid == 0) {
+		CHECK(list_of(0) == NULL && list_of(parent) == &lists[1]);
+		CHECK_EQ(set_list(&lists[0], sizeof *lists), 0);
+		CHECK(list_of(0) == &lists[0] && list_of(parent) == &lists[1]);
+		_exit(0);
+	}
+	CHECK_EXIT(pid, 0);
+	CHECK(list_of(0) == &lists[1]);
+	CHECK_EQ(set_list(before, sizeof *before), 0);
+}
+
 TEST(segment_base)
 {
 	unsigned long base, changed;

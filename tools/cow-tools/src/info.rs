@@ -3,12 +3,13 @@
 use crate::file::HostFile;
 use crate::image::{backing_path, cow_header, device_failure};
 use crate::moo::open_cow;
-use crate::{Result, plain, say};
+use crate::{Result, say};
 use cow::{Format, Header, ReadStore, device};
 use indicatif::BinaryBytes;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use usage::plain;
 
 /// Prints what there is to know, one fact a line.
 pub fn print(cow: &Path, given: Option<&Path>) -> Result<()> {
@@ -52,6 +53,6 @@ fn state(header: &Header, path: &Path) -> String {
             Ok(()) => "matches".to_string(),
             Err(mismatch) => mismatch.to_string(),
         },
-        Err(e) => plain(&e),
+        Err(e) => plain(e),
     }
 }

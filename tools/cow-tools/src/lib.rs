@@ -24,6 +24,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use usage::plain;
+
 /// Why a program ends early: one line for the user, and the exit status.
 #[derive(Debug)]
 pub struct Failure {
@@ -56,16 +58,7 @@ pub fn run(name: &str, work: impl FnOnce() -> Result<()>) -> ExitCode {
 
 /// A failure from anything that can be shown, with what it is about in front.
 pub(crate) fn fail<E: Display>(about: impl Display) -> impl FnOnce(E) -> Failure {
-    move |e| Failure::new(format!("{about}: {}", plain(&e)))
-}
-
-/// An error's text without the errno's number that the library adds: it tells a user nothing.
-pub(crate) fn plain(error: &impl Display) -> String {
-    let mut text = error.to_string();
-    if text.ends_with(')') {
-        text.truncate(text.rfind(" (os error ").unwrap_or(text.len()));
-    }
-    text
+    move |e| Failure::new(format!("{about}: {}", plain(e)))
 }
 
 /// Prints on standard output. A reader who has gone wants no more, and that is no failure.

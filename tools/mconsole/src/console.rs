@@ -1,18 +1,23 @@
 //! Carries out lines: those of the client itself, and those for the machine.
 
 use std::ffi::OsStr;
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mconsole::client::{
     self, CLIENT_VERSION, LOCAL_HELP, Line, NO_ANSWER, absolute_names, exit_status, log_requests,
 };
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
 
+use usage::plain;
+
 use crate::args::Options;
-use crate::machine::{Machine, is_served, printable, reason};
+use crate::machine::{Machine, is_served, printable};
 use crate::talk::{Failure, ask};
 
 /// The largest file `log -f` takes.
@@ -33,6 +38,8 @@ pub struct Console {
     pub machine: Machine,
     /// How to look for machines and how long to wait.
     pub options: Options,
+    /// Set when an answer is not to be waited for any longer.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Console {
@@ -96,7 +103,10 @@ impl Console {
     fn send(&self, command: &[u8], passed: Option<OwnedFd>) -> u8 {
         let answer = match &self.machine.socket {
             None => Err(Failure::NoMachine),
-            Some(socket) => ask(socket, command, passed, self.options.timeout),
+            Some(socket) => {
+                self.stop.store(false, Ordering::Relaxed);
+                ask(socket, command, passed, self.options.timeout, &self.stop)
+            }
         };
         match answer {
             Ok(answer) => {
@@ -129,15 +139,9 @@ impl Console {
     }
 
     fn log_file(&self, file: &Path) -> u8 {
-        let read = std::fs::metadata(file).and_then(|meta| {
-            if meta.len() > LOG_FILE_MAX {
-                return Err(io::Error::other("the file is too large for a log"));
-            }
-            std::fs::read(file)
-        });
-        match read {
+        match read_log(file) {
             Ok(text) => self.log(&text),
-            Err(e) => complain(&format!("cannot read '{}': {}", file.display(), reason(&e)), 1),
+            Err(e) => complain(&format!("cannot read '{}': {}", file.display(), plain(&e)), 1),
         }
     }
 
@@ -169,8 +173,18 @@ impl Console {
     }
 }
 
+/// The content of a file for the machine's log. What it is does not tell how much will come.
+fn read_log(file: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(file)?.take(LOG_FILE_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > LOG_FILE_MAX {
+        return Err(io::Error::other("the file is too large for a log"));
+    }
+    Ok(text)
+}
+
 /// Prints; on a terminal without what the machine might want to do to it.
-fn print(text: &[u8]) {
+pub fn print(text: &[u8]) {
     let mut out = io::stdout().lock();
     // Whoever closed our output does not want it.
     let _ = if out.is_terminal() {
@@ -181,7 +195,8 @@ fn print(text: &[u8]) {
     let _ = out.flush();
 }
 
-fn complain(what: &str, status: u8) -> u8 {
-    eprintln!("uml_mconsole: {}", printable(what));
+/// Says what is wrong, if that is read, and returns the status.
+pub fn complain(what: &str, status: u8) -> u8 {
+    let _ = writeln!(io::stderr(), "uml_mconsole: {}", printable(what));
     status
 }

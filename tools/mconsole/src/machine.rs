@@ -2,12 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use mconsole::client::socket_places;
+use usage::plain;
 
 /// A machine as the user named it, and where its socket is.
 #[derive(Debug, Clone)]
@@ -33,7 +35,11 @@ impl Machine {
                     socket = Some(place);
                     break;
                 }
-                Err(e) => eprintln!("Warning: couldn't stat file: {} - {}", place.display(), reason(&e)),
+                Err(e) => {
+                    let place = printable(&place.to_string_lossy());
+                    let text = format!("Warning: couldn't stat file: {place} - {}", plain(&e));
+                    let _ = writeln!(io::stderr(), "{text}");
+                }
             }
         }
         Machine { name: name.into(), socket }
@@ -94,10 +100,9 @@ pub fn is_served(socket: &Path) -> bool {
     UnixDatagram::unbound().and_then(|probe| probe.connect(socket)).is_ok()
 }
 
-/// The text of an error as strerror(3) has it, without the number std adds.
-pub fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_string()
+/// Whether a name leads to a socket.
+pub fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 /// Text without what a terminal could take for commands; newlines and tabs stay.

@@ -13,16 +13,23 @@ mod talk;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use crate::args::{Action, Options};
-use crate::console::{Console, Outcome};
+use usage::plain;
+
+use crate::args::{Action, Options, USAGE};
+use crate::console::{Console, Outcome, complain};
 use crate::machine::{Machine, printable, running};
 
 fn main() -> ExitCode {
     let (options, action) = match args::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(e) => {
-            eprintln!("{e}");
+            if e == USAGE {
+                let _ = writeln!(io::stderr(), "{e}");
+            } else {
+                complain(&e, 1);
+            }
             return ExitCode::FAILURE;
         }
     };
@@ -31,7 +38,7 @@ fn main() -> ExitCode {
         Action::List => list(&options).map(|()| 0),
         Action::Talk(name, command) => {
             let machine = Machine::find(&name, options.uml_dir.as_deref());
-            let mut console = Console { machine, options };
+            let mut console = Console { machine, options, stop: Arc::default() };
             match command {
                 Some(command) => match console.run(&command) {
                     Outcome::Done(status) => Ok(status),
@@ -43,10 +50,9 @@ fn main() -> ExitCode {
     };
     match status {
         Ok(status) => ExitCode::from(status),
-        Err(e) => {
-            eprintln!("uml_mconsole: {e}");
-            ExitCode::FAILURE
-        }
+        // A reader who has gone wants no more.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(e) => ExitCode::from(complain(&plain(&e), 1)),
     }
 }
 

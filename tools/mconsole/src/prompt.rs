@@ -1,9 +1,11 @@
 //! The prompt: line editing with history and completion on a terminal, plain reading elsewhere.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mconsole::command::NAMES;
+use rustix::process::Signal;
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -12,7 +14,7 @@ use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
-use crate::console::{Console, Outcome};
+use crate::console::{Console, Outcome, print};
 use crate::machine::running;
 
 const LOCAL: [&str; 4] = ["quit", "switch", "mconsole-version", "int"];
@@ -30,20 +32,16 @@ fn read(console: &mut Console) -> io::Result<()> {
     let mut line = Vec::new();
     let mut input = io::stdin().lock();
     loop {
-        print!("{}", console.machine.prompt());
-        io::stdout().flush()?;
+        print(console.machine.prompt().as_bytes());
         line.clear();
         if input.read_until(b'\n', &mut line)? == 0 {
-            println!();
+            print(b"\n");
             return Ok(());
         }
         if line.last() == Some(&b'\n') {
             line.pop();
         }
-        let mut out = io::stdout().lock();
-        out.write_all(&line)?;
-        out.write_all(b"\n")?;
-        drop(out);
+        print(&[&line, &b"\n"[..]].concat());
         if console.run(&line) == Outcome::Quit {
             return Ok(());
         }
@@ -59,35 +57,41 @@ fn edit(console: &mut Console) -> io::Result<()> {
         .build();
     let mut editor = Editor::<Words, DefaultHistory>::with_config(config).map_err(io::Error::other)?;
     editor.set_helper(Some(Words { uml_dir: console.options.uml_dir.clone() }));
+    // At the prompt Ctrl-C is a key; while an answer is waited for it is a signal.
+    signal_hook::flag::register(Signal::INT.as_raw(), Arc::clone(&console.stop))?;
     let history = history_file();
     if let Some(file) = &history {
         // None yet is no trouble.
         let _ = editor.load_history(file);
     }
-    let end = loop {
+    loop {
         match editor.readline(&console.machine.prompt()) {
             Ok(line) => {
+                // Kept before it is carried out: the terminal may be gone before the answer is there.
+                if let Some(file) = &history {
+                    keep(&mut editor, file);
+                }
                 if console.run(line.as_bytes()) == Outcome::Quit {
-                    break Ok(());
+                    return Ok(());
                 }
             }
             // Ctrl-C drops the line.
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => {
-                println!();
-                break Ok(());
+                print(b"\n");
+                return Ok(());
             }
-            Err(e) => break Err(io::Error::other(e)),
+            Err(e) => return Err(io::Error::other(e)),
         }
-    };
-    if let Some(file) = &history {
-        if let Some(dir) = file.parent() {
-            let _ = std::fs::create_dir_all(dir);
-        }
-        // A history that cannot be kept is no reason to fail.
-        let _ = editor.save_history(file);
     }
-    end
+}
+
+/// Writes the history; where that cannot be, it is no reason to fail.
+fn keep(editor: &mut Editor<Words, DefaultHistory>, file: &Path) {
+    if let Some(dir) = file.parent() {
+        let _ = std::fs::create_dir_all(dir);
+    }
+    let _ = editor.append_history(file);
 }
 
 fn history_file() -> Option<PathBuf> {

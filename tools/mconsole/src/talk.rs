@@ -7,14 +7,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mconsole::packet::REPLY_MAX;
 use mconsole::{Assembler, Request};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use crate::machine::{is_served, reason};
+use usage::plain;
+
+use crate::machine::{is_served, is_socket};
 
 /// How often to look whether a silent machine is still there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -41,6 +43,8 @@ pub enum Failure {
     Gone(PathBuf, Vec<u8>),
     /// The machine is there and says nothing (more); what it said until then.
     Silent(Duration, Vec<u8>),
+    /// The user does not want to wait any longer.
+    Interrupted,
     /// What answers is no management console.
     Nonsense(PathBuf),
     /// Something of our own failed.
@@ -53,8 +57,9 @@ impl fmt::Display for Failure {
             Failure::NoMachine => write!(f, "no such machine; uml_mconsole --list shows those that run"),
             Failure::TooLong => write!(f, "the command is longer than 511 bytes"),
             Failure::Send(path, e) => {
-                write!(f, "Sending command to '{}' : {}", path.display(), reason(e))?;
+                write!(f, "Sending command to '{}' : {}", path.display(), plain(e))?;
                 match e.kind() {
+                    io::ErrorKind::ConnectionRefused if !is_socket(path) => write!(f, " (that is no socket)"),
                     io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
                         write!(f, " (the machine is gone)")
                     }
@@ -68,15 +73,17 @@ impl fmt::Display for Failure {
                 let full = if text.is_empty() { "" } else { " full" };
                 write!(f, "the machine gave no{full} answer within {} seconds", time.as_secs_f32())
             }
+            Failure::Interrupted => write!(f, "not waited for the answer"),
             Failure::Nonsense(path) => {
                 write!(f, "what answers at '{}' is no management console", path.display())
             }
-            Failure::Local(e) => write!(f, "cannot make a socket: {}", reason(e)),
+            Failure::Local(e) => write!(f, "cannot make a socket: {}", plain(e)),
         }
     }
 }
 
-/// Sends `command` to the machine at `socket` and waits for the whole answer, up to `timeout` for each piece.
+/// Sends `command` to the machine at `socket` and waits for the whole answer, up to `timeout` for each piece, or until
+/// `stop` is set.
 ///
 /// # Errors
 /// [`Failure`].
@@ -85,6 +92,7 @@ pub fn ask(
     command: &[u8],
     passed: Option<OwnedFd>,
     timeout: Duration,
+    stop: &AtomicBool,
 ) -> Result<Answer, Failure> {
     let request = Request::new(command).ok_or(Failure::TooLong)?;
     let ours = bind().map_err(Failure::Local)?;
@@ -108,6 +116,7 @@ pub fn ask(
                     Err(_) => return Err(Failure::Nonsense(socket.to_path_buf())),
                 }
             }
+            Err(_) if stop.load(Ordering::Relaxed) => return Err(Failure::Interrupted),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             // Its last words may have come just before its end was noticed: then they are read first.
             Err(_) if gone => return Err(Failure::Gone(socket.to_path_buf(), assembler.finish().1)),

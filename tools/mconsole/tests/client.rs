@@ -185,6 +185,29 @@ fn files_and_long_texts_are_logged_in_chunks() {
     let lengths: Vec<usize> = server.seen.lock().expect("lock").iter().map(String::len).collect();
     assert_eq!(lengths, [510, 510, 5, 5]);
     assert_eq!(server.ask(OURS, &["log", "-f", "missing"]).status.code(), Some(1));
+    let out = server.ask(OURS, &["log", "-f", "/dev/zero"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("too large"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn what_is_no_socket_is_not_taken_for_a_dead_machine() {
+    let server = Server::start();
+    let out = server.client(OURS).args(["/dev/null", "version"]).output().expect("run");
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("(that is no socket)"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn who_does_not_read_is_no_reason_to_crash() {
+    let server = Server::start();
+    for words in
+        [&["--list"][..], &["--help"], &["--frob"], &["nobody", "version"], &["box", "version"], &["box"]]
+    {
+        let closed = || Stdio::from(rustix::pipe::pipe().expect("pipe").1);
+        let status = server.client(OURS).args(words).stdout(closed()).stderr(closed()).status().expect("run");
+        assert!(status.code().is_some_and(|code| code <= 2), "{words:?}: {status}");
+    }
 }
 
 #[test]

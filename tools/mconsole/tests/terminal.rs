@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{OURS, Server, machine_dir, serve};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -114,6 +115,14 @@ impl Drop for Terminal {
     }
 }
 
+fn wait_for(what: &str, ready: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// What the machine was asked so far.
 fn seen(server: &Server) -> Vec<String> {
     server.seen.lock().expect("lock").clone()
@@ -209,6 +218,27 @@ fn a_machine_that_has_gone_is_named_and_another_can_be_had() {
     other.join().expect("server");
     terminal.press(&["quit", ENTER]);
     assert_eq!(terminal.end().code(), Some(0));
+}
+
+#[test]
+fn an_interrupt_ends_the_waiting_and_not_the_client() {
+    let server = Server::start();
+    let mut terminal = Terminal::start(&server, &["box"]);
+    // To this there is no answer.
+    terminal.press(&["stack 1", ENTER]);
+    wait_for("the question", || seen(&server) == ["stack 1"]);
+    // Nobody has this terminal for his own, so that the key would be no signal.
+    let client = Pid::from_child(&terminal.child);
+    kill_process(client, Signal::INT).expect("interrupt");
+    terminal.expect("not waited for the answer");
+    terminal.expect("(box) ");
+    terminal.line("version", "OK Linux box");
+    // What was typed is in the history, however the client ends.
+    kill_process(client, Signal::KILL).expect("kill");
+    terminal.end();
+    let mut terminal = Terminal::start(&server, &["box"]);
+    terminal.press(&[UP, UP]);
+    terminal.expect("stack 1");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use host_linux::tap::{CLONE_DEVICE, Tap};
 use rustix::fs::{FileType, Mode};
 
 use crate::netlink::Netlink;
-use crate::policy::{check_address, check_link, own_addresses, proxies, routes};
+use crate::policy::{check_address, check_gateway, check_link, own_addresses, proxies, routes};
 use crate::request::{Change, Device};
 
 /// What was done, for the machine's console.
@@ -34,6 +34,11 @@ impl Report {
 /// Makes a tap that belongs to `caller`, brings it up with the address `addr` of the host, and turns on
 /// forwarding. `None` on failure; the report says why.
 pub fn tuntap_up(addr: Option<Ipv4Addr>, caller: u32, report: &mut Report) -> Option<Tap> {
+    let routes = routes(&fs::read_to_string("/proc/net/route").unwrap_or_default());
+    if let Some(Err(reason)) = addr.map(|addr| check_gateway(addr, &routes)) {
+        let _ = writeln!(report.0, "{reason}");
+        return None;
+    }
     make_clone_device(report);
     let tap = report.step("open a tap device", Tap::open(""))?;
     report.step(&format!("give {} to user {caller}", tap.name()), tap.set_owner(caller))?;

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
-            eprintln!("uml_net: cannot answer: {e}");
+            let _ = writeln!(io::stderr(), "uml_net: cannot answer: {e}");
             ExitCode::FAILURE
         }
     }
@@ -81,16 +81,22 @@ fn tell(text: &str) -> io::Result<()> {
 fn refuse(refusal: &Refusal) -> io::Result<()> {
     match refusal {
         Refusal::ByHand => {
-            eprintln!(
+            let _ = writeln!(
+                io::stderr(),
                 "uml_net : bad argument list - if you're running uml_net by\nhand, don't bother.  \
                  uml_net is run automatically by UML when\nnecessary."
             );
         }
-        Refusal::Version(version) => eprintln!(
-            "Version mismatch - requested version {version}, uml_net supports up to version {VERSION}"
-        ),
-        Refusal::Transport(name) => println!("Unknown transport : '{name}'"),
-        Refusal::Handler(version, name) => println!("No version #{version} handler for '{name}'"),
+        Refusal::Version(version) => {
+            let _ = writeln!(
+                io::stderr(),
+                "Version mismatch - requested version {version}, uml_net supports up to version {VERSION}"
+            );
+        }
+        Refusal::Transport(name) => writeln!(io::stdout(), "Unknown transport : '{name}'")?,
+        Refusal::Handler(version, name) => {
+            writeln!(io::stdout(), "No version #{version} handler for '{name}'")?;
+        }
         Refusal::Told(text) => tell(&format!("{text}\n"))?,
         Refusal::Ethertap => {
             io::stdout().write_all(&[0])?;

@@ -76,6 +76,15 @@ pub fn check_address(addr: Ipv4Addr, own: &[Ipv4Addr], routes: &[Route]) -> Resu
     if own.contains(&addr) {
         return Err(format!("uml_net : {addr} is an address of the host"));
     }
+    check_gateway(addr, routes)
+}
+
+/// Whether the host may have `addr` on a tap; the reason if not. It may be one that the host has already, but what
+/// others send through a gateway must not end here.
+///
+/// # Errors
+/// A text for the machine's console.
+pub fn check_gateway(addr: Ipv4Addr, routes: &[Route]) -> Result<(), String> {
     if routes.iter().any(|route| route.gateway == addr) {
         return Err(format!("uml_net : {addr} is a gateway of the host"));
     }
@@ -123,6 +132,8 @@ broken line
         assert_eq!(proxies(Ipv4Addr::new(10, 0, 0, 5), None, "tap0", &routes), ["eth0"]);
         assert!(check_address(Ipv4Addr::new(192, 0, 2, 1), &[], &routes).is_err());
         assert!(check_address(Ipv4Addr::new(192, 0, 2, 5), &[], &routes).is_ok());
+        assert!(check_gateway(Ipv4Addr::new(192, 0, 2, 1), &routes).is_err());
+        assert!(check_gateway(Ipv4Addr::new(192, 0, 2, 2), &routes).is_ok());
     }
 
     #[test]

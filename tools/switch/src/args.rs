@@ -98,7 +98,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
             Some("port-isolation") => options.port.push(Setting::Isolated(true)),
             Some("port") => {
                 let text = value("a setting, KEY=VALUE")?.string().map_err(|e| e.to_string())?;
-                options.port.push(Setting::parse(&text)?);
+                options.port.push(Setting::parse(&text).map_err(|e| format!("-port: {e}"))?);
             }
             Some("busy-poll") => {
                 let text = value("a number of microseconds")?;
@@ -130,9 +130,9 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
             Some("completions") => {
                 let shell = value("the name of a shell")?;
                 let text = shell.to_str().and_then(|shell| SWITCH.completions(shell));
-                return text
-                    .map(Action::Print)
-                    .ok_or_else(|| format!("unknown shell '{}'", shell.to_string_lossy().escape_debug()));
+                return text.map(Action::Print).ok_or_else(|| {
+                    format!("-completions: unknown shell '{}'", shell.to_string_lossy().escape_debug())
+                });
             }
             Some("help") => return Ok(Action::Print(SWITCH.help())),
             Some("version") => {
@@ -160,7 +160,10 @@ fn tap(name: OsString) -> Result<String, String> {
     let good = |b: &u8| b.is_ascii_graphic() && *b != b'/' && *b != b'%';
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes.len() > host_linux::tap::NAME_MAX || !bytes.iter().all(good) {
-        return Err(format!("'{}' is not a name for a tap device", name.to_string_lossy().escape_debug()));
+        return Err(format!(
+            "-tap: '{}' is not a name for a tap device",
+            name.to_string_lossy().escape_debug()
+        ));
     }
     name.into_string().map_err(|_| "the tap's name is not text".to_string())
 }

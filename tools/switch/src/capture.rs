@@ -2,10 +2,19 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::OFlags;
 use switchproto::pcap;
+
+/// Opens the file, or the pipe of somebody who reads along. Nobody is waited for: neither at the other end of a pipe
+/// (open(2)) nor for one who reads too slowly.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    File::options().write(true).create(true).truncate(true).custom_flags(flags).open(path)
+}
 
 /// An open capture file.
 pub struct Capture {
@@ -18,7 +27,7 @@ impl Capture {
     /// # Errors
     /// Of open(2) and write(2).
     pub fn create(path: &Path) -> io::Result<Capture> {
-        let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
+        let mut file = BufWriter::with_capacity(1 << 18, open(path)?);
         file.write_all(&pcap::file_header())?;
         file.flush()?;
         Ok(Capture { file })

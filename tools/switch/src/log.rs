@@ -63,7 +63,7 @@ impl Log {
     /// Reports trouble on standard error.
     pub fn warn(&self, text: impl Into<String>) {
         if let Some(lines) = &self.lines {
-            let _ = lines.try_send(Line::Err(text.into()));
+            let _ = lines.try_send(Line::Err(usage::plain(text.into())));
         }
     }
 }

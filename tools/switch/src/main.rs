@@ -25,6 +25,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use usage::plain;
 use usage::programs::SWITCH;
 
 use crate::args::{Action, Options};
@@ -41,14 +42,19 @@ fn main() -> ExitCode {
             Err(e) => Err(e.to_string()),
         },
         Err(e) => {
-            eprintln!("uml_switch: {e}\n{}", SWITCH.help());
+            complain(&format!("{e}\n{}", SWITCH.help()));
             return ExitCode::FAILURE;
         }
     };
     done.unwrap_or_else(|e| {
-        eprintln!("uml_switch: {e}");
+        complain(&plain(e));
         ExitCode::FAILURE
     })
+}
+
+/// Says what is wrong, if that is read.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "uml_switch: {text}");
 }
 
 fn run(options: &Options) -> Result<ExitCode, String> {

@@ -322,6 +322,34 @@ fn a_second_switch_is_refused_and_a_stale_socket_replaced() {
 }
 
 #[test]
+fn a_pipe_of_the_capture_is_not_waited_for() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).expect("pipe");
+    let words = ["-unix", "ctl", "-pcap", "pipe"];
+    let out = Command::new(OURS).current_dir(dir.path()).args(words).output().expect("run");
+    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&out.stderr),
+        "uml_switch: cannot write 'pipe': No such device or address\n"
+    );
+    // Who reads along gets all, and costs the switch nothing when it leaves.
+    let reader = std::fs::File::options().read(true).write(true).open(&pipe).expect("reader");
+    let switch = Switch::ours(&["-pcap", pipe.to_str().expect("text")]);
+    let (a, b) = (Client::join(&switch.control(), 3), Client::join(&switch.control(), 3));
+    let mut head = [0; 24];
+    (&reader).read_exact(&mut head).expect("the head of the capture");
+    assert_eq!(head[..4], 0xa1b2_c3d4_u32.to_ne_bytes());
+    drop(reader);
+    for n in 0..3 {
+        a.send(&frame(ALL, mac(1), n));
+        assert!(b.recv().is_some(), "frame {n}");
+        // The capture is written out every two seconds.
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+}
+
+#[test]
 fn bad_arguments_get_the_usage() {
     for words in [&["-frob"][..], &["-unix"], &["-tap"]] {
         let out = Command::new(OURS).args(words).stdin(Stdio::null()).output().expect("start");

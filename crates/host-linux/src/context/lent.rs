@@ -11,7 +11,10 @@ use crate::{
 /// What was lent.
 pub(super) struct OnLoan {
     pos: u64,
+    /// Where in the slot the contents are, and how many bytes.
+    at: usize,
     len: usize,
+    epoch: u64,
 }
 
 impl LinuxContext {
@@ -20,6 +23,7 @@ impl LinuxContext {
         if !self.may_serve || self.on_loan.is_some() || self.died.is_some() {
             return false;
         }
+        self.forget_kept();
         // Behind all that is to be copied out.
         let (mut at, mut len, mut ends) = (ctl::BUFFER_END, 0, lending.at_end);
         if let Some((host_file, most)) = lending.contents {
@@ -41,34 +45,67 @@ impl LinuxContext {
         slot.set32(file::LEN, len as u32);
         slot.set32(file::AT, at as u32);
         slot.set32(file::ENDS, u32::from(ends));
+        slot.write(file::STAT, &lending.stat);
+        slot.set64(file::SINCE, ticks());
+        self.later_end = at;
+        self.begin_loan(OnLoan { pos: lending.pos, at, len, epoch: lending.epoch });
+        true
+    }
+
+    fn begin_loan(&mut self, loan: OnLoan) {
+        let slot = self.slot();
         slot.set32(file::CLOSED, 0);
         slot.set32(file::READS, 0);
         slot.set64(file::BYTES, 0);
-        slot.write(file::STAT, &lending.stat);
-        slot.set64(file::SINCE, ticks());
-        slot.set64(file::EPOCH, lending.epoch);
-        self.later_end = at;
-        self.on_loan = Some(OnLoan { pos: lending.pos, len });
+        slot.set64(file::EPOCH, loan.epoch);
+        self.on_loan = Some(loan);
         self.lend(self.lent | served::FILES);
+    }
+
+    /// Puts on loan again what was kept.
+    pub(super) fn put_on_loan_again(&mut self) -> bool {
+        let Some(loan) = self.kept.take() else { return false };
+        if !self.may_serve || self.died.is_some() {
+            self.later_end = ctl::BUFFER_END;
+            return false;
+        }
+        let slot = self.slot();
+        slot.set64(file::POS, loan.pos);
+        // The call's arguments may have been put over the contents.
+        if self.later_at > loan.at {
+            slot.set32(file::LEN, 0);
+            slot.set32(file::ENDS, 0);
+        }
+        self.begin_loan(loan);
         true
+    }
+
+    fn forget_kept(&mut self) {
+        self.kept = None;
+        self.later_end = ctl::BUFFER_END;
     }
 
     /// Ends it. What stands in the slot by now is what the guest wants to have done: positions and closings that it could
     /// have asked for.
-    pub(super) fn take_from_loan(&mut self) -> Option<Borrowed> {
-        let OnLoan { pos, len } = self.on_loan.take()?;
+    pub(super) fn take_from_loan(&mut self, keep: bool) -> Option<Borrowed> {
+        self.forget_kept();
+        let loan = self.on_loan.take()?;
         let names = if self.names_told == 0 { 0 } else { served::NAMES };
         self.lend(self.lent & !served::FILES | names);
-        self.later_end = ctl::BUFFER_END;
         let slot = self.slot();
         slot.set64(file::EPOCH, 0);
         let moved = slot.get64(file::POS);
         let reads = slot.get32(file::READS);
-        Some(Borrowed {
-            pos: if i64::try_from(moved).is_ok() { moved } else { pos },
+        let back = Borrowed {
+            pos: if i64::try_from(moved).is_ok() { moved } else { loan.pos },
             closed: slot.get32(file::CLOSED) == 1,
             reads,
-            bytes: slot.get64(file::BYTES).min(u64::from(reads) * len as u64),
-        })
+            bytes: slot.get64(file::BYTES).min(u64::from(reads) * loan.len as u64),
+        };
+        if keep && !back.closed {
+            self.later_end = loan.at;
+            self.kept = Some(OnLoan { pos: back.pos, ..loan });
+        }
+        Some(back)
     }
 }

@@ -11,6 +11,7 @@ use super::served;
 use crate::{
     errands,
     layout::{self, capture, consts, ctl, errand, file, flag, kind, names, reply, request, state},
+    sys::process,
 };
 
 global_asm!(
@@ -419,14 +420,29 @@ umlaut_stub_leave_end:
     served::files!(),
     served::names!(),
     r#"
+// From here on is the service thread's: guest threads make no call at any instruction of this part.
+.globl umlaut_stub_service
+umlaut_stub_service:
 // A guest thread begins: rsp in its slot, everything else from registers, all signals blocked. It locks itself down
-// before anything that the guest could have written is looked at. r9 = the filter, from the request.
-70: mov eax, 317
+// before anything that the guest could have written is looked at. r9 = its filter, from the request, or 0: the host keeps
+// it from the calls of this part without one.
+70: test r9, r9
+    jz 71f
+    mov eax, 317
     mov edi, 1
     mov esi, 4
     mov rdx, r9
     syscall
-    test rax, rax
+    jmp 72f
+71: mov eax, 157
+    mov edi, {dispatch}
+    mov esi, {dispatch_inside}
+    lea rdx, [rip + umlaut_stub_service]
+    lea r10, [rip + umlaut_stub_service_end]
+    sub r10, rdx
+    xor r8d, r8d
+    syscall
+72: test rax, rax
     jnz 99f
     mov rbx, rsp
     and rbx, {slot_mask}
@@ -539,6 +555,8 @@ umlaut_stub_zygote:
     // Who comes back from a clone knows it by registers alone: the page may hold the next batch by then.
     mov esp, eax
     syscall
+.globl umlaut_stub_operation_ip
+umlaut_stub_operation_ip:
     cmp rsp, 0x10000
     ja 70b
     cmp esp, 56
@@ -612,6 +630,8 @@ umlaut_stub_zygote:
     mov edi, 127
     syscall
     ud2
+.globl umlaut_stub_service_end
+umlaut_stub_service_end:
 
 // The handlers, by their numbers in `layout::served`.
 .p2align 2
@@ -629,6 +649,7 @@ umlaut_stub_zygote:
     .long .Lstat - .Lhandlers
     .long .Llstat - .Lhandlers
     .long .Lsigprocmask - .Lhandlers
+    .long .Lset_robust_list - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -639,6 +660,8 @@ umlaut_stub_end:
     slot_mask = const -(layout::SLOT_LEN as i64),
     slot_len = const layout::SLOT_LEN,
     slots = const layout::SLOTS,
+    dispatch = const process::SYSCALL_DISPATCH,
+    dispatch_inside = const process::DISPATCH_INSIDE,
     slots_rest = const layout::SLOTS_MAX * layout::SLOT_LEN,
     code_len = const layout::CODE_LEN,
     uc_rip = const 168,
@@ -686,6 +709,8 @@ umlaut_stub_end:
     pending = const ctl::PENDING,
     blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,
     set_fs = const served::ARCH_SET_FS,
+    robust = const ctl::ROBUST,
+    robust_len = const served::ROBUST_HEAD_LEN,
     get_fs = const served::ARCH_GET_FS,
     guest_last = const layout::REGION - 64,
     epoch = const layout::CONSTS + consts::EPOCH as u64,
@@ -783,6 +808,9 @@ unsafe extern "C" {
     fn umlaut_stub_trap();
     fn umlaut_stub_trap_ip();
     fn umlaut_stub_entry();
+    fn umlaut_stub_service();
+    fn umlaut_stub_service_end();
+    fn umlaut_stub_operation_ip();
     fn umlaut_stub_zygote();
 }
 
@@ -846,6 +874,16 @@ pub(crate) fn trap_ip() -> u64 {
 /// Where patched sites enter.
 pub(crate) fn entry() -> u64 {
     placed(umlaut_stub_entry)
+}
+
+/// The part that is the service thread's: its first address and the one behind.
+pub(crate) fn service() -> (u64, u64) {
+    (placed(umlaut_stub_service), placed(umlaut_stub_service_end))
+}
+
+/// Instruction pointer that a filter sees where the service thread makes the calls that it is asked for.
+pub(crate) fn operation_ip() -> u64 {
+    placed(umlaut_stub_operation_ip)
 }
 
 pub(crate) fn zygote() -> u64 {

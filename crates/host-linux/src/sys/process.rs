@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use hal::{Errno, Result, errno};
 
 use super::file::last_errno;
+use crate::layout;
 
 /// The processor's counter, as the stub reads it.
 pub(crate) fn ticks() -> u64 {
@@ -29,6 +30,24 @@ pub fn process_exists(pid: u32) -> bool {
     let Ok(pid) = i32::try_from(pid) else { return false };
     // SAFETY: signal 0 only asks; a process of somebody else's answers EPERM.
     pid > 0 && (unsafe { libc::kill(pid, 0) } == 0 || last_errno() == errno::EPERM)
+}
+
+/// The call of prctl(2) by which a thread has its system calls dispatched to itself, as signals, and its operation that
+/// names the addresses where they are (Linux 6.17; older hosts know the opposite alone).
+pub(crate) const SYSCALL_DISPATCH: i32 = 59;
+pub(crate) const DISPATCH_INSIDE: i32 = 2;
+
+/// Whether the host dispatches system calls by where they are made.
+pub(crate) fn can_dispatch() -> bool {
+    let call = |op: i32, from: u64, len: u64| {
+        // SAFETY: no code of this process stands in that range, in which the host would turn calls into signals.
+        unsafe { libc::prctl(SYSCALL_DISPATCH, op, from, len, 0) }
+    };
+    let can = call(DISPATCH_INSIDE, layout::CODE, layout::CODE_LEN) == 0;
+    if can {
+        call(0, 0, 0);
+    }
+    can
 }
 
 /// Sends SIGKILL.

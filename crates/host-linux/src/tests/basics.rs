@@ -8,6 +8,7 @@ use std::{
 use hal::{Backing, Context, Event, Host, Kicker, MapOp, Prot, errno};
 
 use super::{asm::*, *};
+use crate::{context::LinuxContext, engine::Engine, stub::code};
 
 #[test]
 fn a_system_call_comes_out_and_its_result_goes_in() {
@@ -419,4 +420,28 @@ fn two_hosts_live_side_by_side() {
     drop(a);
     assert!(matches!(x.run(), Event::Died { .. }));
     expect_call(&mut *y, 11);
+}
+
+#[test]
+fn hosts_without_dispatch_confine_by_filters() {
+    let engine = Engine::start_guarded(0, false).unwrap_or_else(|e| panic!("{e}"));
+    // Among other things, a guest thread tries a call of the service thread's.
+    let probed = LinuxContext::probe(&engine);
+    engine.close();
+    assert!(probed.is_ok_and(|len| len >= 512));
+}
+
+#[test]
+fn no_guest_thread_makes_the_service_threads_calls() {
+    let host = host();
+    let mut first = program(&host, &Asm::new().call(777).build());
+    let nr = libc::SYS_getpid as u64;
+    let there = Regs { rip: code::operation_ip() - 2, rax: nr, rsp: STACK + LEN - 64, ..Regs::default() };
+    let thread = first.spawn_thread(&there).unwrap();
+    let fork = first.fork(&there).unwrap();
+    first.set_regs(&there);
+    let closed = first.respawn(true).unwrap();
+    for mut context in [first, thread, fork, closed] {
+        expect_call(&mut *context, nr);
+    }
 }

@@ -267,3 +267,23 @@ fn a_mask_that_matters_now_is_the_kernels() {
         assert_eq!((words.blocked(), word(&mut *c, DATA + 8)), (1, 0), "{args:x?}");
     }
 }
+
+#[test]
+fn the_list_of_robust_futexes_is_noted() {
+    const SET_ROBUST_LIST: u32 = libc::SYS_set_robust_list as u32;
+    let host = host();
+    let args = [0x1234_5678, 24];
+    let mut c = rounds(&host, SET_ROBUST_LIST, &args);
+    // Not lent yet.
+    refused(&mut *c, SET_ROBUST_LIST, &args);
+    let head = c.lend_robust_head().unwrap();
+    assert_eq!((served(&mut *c), head.get()), (0, 0x1234_5678));
+    for len in [0, 23, 25, 24 | 1 << 32] {
+        let args = [0x1234_5678, len];
+        let mut c = rounds(&host, SET_ROBUST_LIST, &args);
+        let head = c.lend_robust_head().unwrap();
+        head.set(8);
+        refused(&mut *c, SET_ROBUST_LIST, &args);
+        assert_eq!(head.get(), 8, "{len:#x}");
+    }
+}

@@ -234,8 +234,8 @@ impl Patches {
                     return Vec::new();
                 }
                 match self.areas.iter_mut().find(|a| a.0 == base) {
-                    // Only what the other form will not hand out.
-                    Some((_, Some(used))) if at - base >= *used => {
+                    // Only what the other form will not hand out; a library has more than one site of this form.
+                    Some((_, Some(used))) if at - base >= *used || *used == AREA_LEN => {
                         *used = AREA_LEN;
                         vec![Ok(at)]
                     }
@@ -432,6 +432,13 @@ mod tests {
         let a = p.place(ret, &Form::Mov(Vec::new()))[0];
         let b = p.place(ret, &Form::Mov(Vec::new()))[0];
         assert!(a.is_ok() && b.is_ok() && a != b);
+        // Where the other form says where, there is room for several, each once.
+        let (near, far) = (Form::Xor(base + 0x8001), Form::Xor(base + 0x9001));
+        let site = |trampoline| Site { at: 1, trampoline, before: vec![0; 2], after: vec![0; 2], gap: 0 };
+        assert_eq!(p.place(ret, &near), [Ok(base + 0x8040)]);
+        p.add_site(1, site(base + 0x8040));
+        assert_eq!(p.place(ret, &far), [Ok(base + 0x9040)]);
+        assert_eq!(p.place(ret, &near), []);
         p.retire(base, base + 1);
         assert!(!p.meets(base, base + AREA_LEN));
         assert!(p.place(ret, &Form::Mov(Vec::new())).iter().all(|r| r.is_err()));

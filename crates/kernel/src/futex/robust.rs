@@ -1,11 +1,13 @@
 //! Robust futexes: locks whose owner ends are given up (set_robust_list(2)).
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use abi::{
     errno::EINVAL,
     sched::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS},
 };
+
+use hal::RobustHead;
 
 use super::compare_exchange;
 use crate::{error::Result, task::TaskCx};
@@ -13,10 +15,43 @@ use crate::{error::Result, task::TaskCx};
 /// Entries looked at (ROBUST_LIST_LIMIT): the list may be a ring, or damaged.
 const LIMIT: u32 = 2048;
 
+/// Where a task's list begins, 0 for none. While the task has a guest thread, whose stub may change it, it is kept there.
+#[derive(Default)]
+pub struct RobustList {
+    own: u64,
+    lent: Option<Arc<dyn RobustHead>>,
+}
+
+impl RobustList {
+    pub fn get(&self) -> u64 {
+        self.lent.as_ref().map_or(self.own, |w| w.get())
+    }
+
+    /// Only the task itself changes it.
+    pub fn set(&mut self, head: u64) {
+        match &self.lent {
+            Some(word) => word.set(head),
+            None => self.own = head,
+        }
+    }
+
+    /// Keeps it with a guest thread from now on, or (`None`) with none: before the present one ends.
+    pub(crate) fn keep_in(&mut self, word: Option<Arc<dyn RobustHead>>) {
+        let head = self.get();
+        self.lent = word;
+        self.set(head);
+    }
+}
+
 /// Gives up the robust futexes of a task that ends. What the list says is not trusted: the walk ends at the first address
 /// that cannot be read.
 pub fn exit_robust(cx: &mut TaskCx) {
-    let head = cx.task.robust_list.swap(0, Ordering::Relaxed);
+    let head = {
+        let mut list = cx.task.robust_list.lock();
+        let head = list.get();
+        list.set(0);
+        head
+    };
     if head != 0 {
         // A broken list is the program's affair.
         let _ = walk(cx, head);

@@ -49,6 +49,7 @@ pub fn finish(mut cx: TaskCx) {
     leave_memory(&mut cx);
     task.set_kicker(None);
     task.signals.lock().mask.keep_in(None);
+    task.robust_list.lock().keep_in(None);
     cx.keep_cpu_time();
     let usage = {
         let mut u = task.usage();
@@ -60,6 +61,10 @@ pub fn finish(mut cx: TaskCx) {
         u
     };
     *task.mm.write() = None;
+    if Arc::strong_count(&cx.mm) == 1 {
+        // Nobody else uses it: the host begins to take it apart before anybody is told, as Linux does.
+        cx.mm.space.kill();
+    }
     leave_ipc(&task);
     close_files(&mut cx);
 

@@ -19,7 +19,7 @@ use super::{Task, TaskCx, Work};
 use crate::vfs::{fdtable, file::File};
 
 /// Most bytes of contents that are lent at once.
-const MOST: usize = 16 << 10;
+const MOST: usize = 12 << 10;
 /// Who reads so little at a time will read on.
 const SMALL: usize = 4 << 10;
 /// After so many times in vain contents are lent no more, until somebody reads.
@@ -39,17 +39,51 @@ pub enum After {
 /// What is lent, and what experience says of contents.
 #[derive(Default)]
 pub(crate) struct Lent {
-    file: Option<(i32, Arc<File>)>,
-    /// Whether contents were lent: all up to the end, or a part.
-    contents: Option<Extent>,
+    /// Now, or again when the present system call is done.
+    file: Option<Loan>,
     /// How often contents were lent in vain of late.
-    vain: [u8; 2],
+    vain: [u8; 3],
 }
 
+struct Loan {
+    fd: i32,
+    file: Arc<File>,
+    epoch: u64,
+    /// Whether contents were lent, and which.
+    contents: Option<Extent>,
+    /// Some of them were read.
+    used: bool,
+    /// Guest code does not have it at the moment.
+    kept: bool,
+}
+
+/// Contents up to the end, a part of them, and what comes after a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
     Whole,
     Part,
+    Further,
+}
+
+/// System calls that have nothing to do with a file that is open for reading, and leave no long results: what was lent
+/// before is lent again after.
+fn spares_loans(nr: u64) -> bool {
+    use abi::nr::*;
+    let Ok(nr) = u32::try_from(nr) else { return false };
+    matches!(
+        nr,
+        SYS_WRITE
+            | SYS_WRITEV
+            | SYS_MMAP
+            | SYS_MPROTECT
+            | SYS_MUNMAP
+            | SYS_BRK
+            | SYS_STAT
+            | SYS_LSTAT
+            | SYS_NEWFSTATAT
+            | SYS_ACCESS
+            | SYS_RT_SIGACTION
+    )
 }
 
 impl TaskCx {
@@ -78,15 +112,19 @@ impl TaskCx {
         let Ok(attr) = inode.attr() else { return };
         let pos = *file.pos();
         let left = usize::try_from(attr.size.saturating_sub(pos)).unwrap_or(usize::MAX);
-        let extent = if left < MOST { Extent::Whole } else { Extent::Part };
-        let wanted = match after {
-            After::Opening => self.lent.vain[extent as usize] < VAIN,
+        let first = if attr.size < MOST as u64 { Extent::Whole } else { Extent::Part };
+        let vain = &mut self.lent.vain;
+        let (extent, wanted) = match after {
+            After::Opening => {
+                vain[Extent::Further as usize] = 0;
+                (first, vain[first as usize] < VAIN)
+            }
             After::Reading { wanted, short } => {
-                if wanted <= MOST || attr.size < MOST as u64 {
-                    let read = if attr.size < MOST as u64 { Extent::Whole } else { Extent::Part };
-                    self.lent.vain[read as usize] = 0;
+                if wanted <= MOST || first == Extent::Whole {
+                    vain[first as usize] = 0;
                 }
-                !short && left > 0 && wanted <= SMALL
+                let likely = wanted <= SMALL || wanted <= MOST && vain[Extent::Further as usize] < VAIN;
+                (Extent::Further, !short && left > 0 && likely)
             }
         };
         // One more byte than there are shows the end.
@@ -100,37 +138,68 @@ impl TaskCx {
             epoch,
         };
         if self.ctx.lend_file(&lending) {
-            self.lent.file = Some((fd, file.clone()));
-            self.lent.contents = wanted.then_some(extent);
+            let contents = wanted.then_some(extent);
+            let loan = Loan { fd, file: file.clone(), epoch, contents, used: false, kept: false };
+            self.lent.file = Some(loan);
             self.task.lent.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    /// Takes back what was lent.
+    /// Takes back what was lent. `nr`: the system call that came, if one did.
     #[inline]
-    pub(crate) fn settle(&mut self) {
-        if let Some((fd, file)) = self.lent.file.take() {
-            self.settle_file(fd, file);
+    pub(crate) fn settle(&mut self, nr: Option<u64>) {
+        if let Some(loan) = self.lent.file.take() {
+            self.settle_loan(loan, nr);
         }
     }
 
-    fn settle_file(&mut self, fd: i32, file: Arc<File>) {
-        let back = self.ctx.take_file_back();
-        self.task.lent.fetch_add(1, Ordering::SeqCst);
-        let Some(back) = back else { return };
-        *file.pos() = back.pos;
-        if let Some(extent) = self.lent.contents.take() {
-            let vain = &mut self.lent.vain[extent as usize];
-            *vain = if back.reads == 0 { vain.saturating_add(1) } else { 0 };
+    fn settle_loan(&mut self, mut loan: Loan, nr: Option<u64>) {
+        let keep = nr.is_some_and(spares_loans);
+        let back = self.ctx.take_file_back(keep);
+        let closed = back.is_some_and(|b| b.closed);
+        if let Some(back) = back {
+            *loan.file.pos() = back.pos;
+            loan.used |= back.reads > 0;
+            let io = &self.task.stats.io;
+            io[0].fetch_add(back.bytes, Ordering::Relaxed);
+            io[2].fetch_add(u64::from(back.reads), Ordering::Relaxed);
         }
-        let io = &self.task.stats.io;
-        io[0].fetch_add(back.bytes, Ordering::Relaxed);
-        io[2].fetch_add(u64::from(back.reads), Ordering::Relaxed);
-        drop(file);
-        if back.closed
-            && let Ok(file) = self.files.remove(fd)
-        {
-            fdtable::close(&self.task, &self.files, file);
+        let was_out = !std::mem::replace(&mut loan.kept, true);
+        if keep && !closed {
+            self.lent.file = Some(loan);
+        } else {
+            if let Some(extent) = loan.contents {
+                let vain = &mut self.lent.vain[extent as usize];
+                *vain = if loan.used { 0 } else { vain.saturating_add(1) };
+            }
+            let fd = loan.fd;
+            drop(loan);
+            if closed && let Ok(file) = self.files.remove(fd) {
+                fdtable::close(&self.task, &self.files, file);
+            }
+        }
+        if was_out {
+            self.task.lent.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Lends again what was kept, if nothing has changed: whatever could is followed by a recall.
+    #[inline]
+    pub(crate) fn lend_again(&mut self) {
+        let Some(loan) = &mut self.lent.file else { return };
+        if !loan.kept {
+            return;
+        }
+        let same = self.may_lend
+            && Arc::strong_count(&self.files) == 2
+            && Arc::strong_count(&loan.file) == 2
+            && !self.task.work().contains(Work::TRACED)
+            && loan.epoch == self.task.machine.host.lending_epoch();
+        if same && self.ctx.lend_file_again() {
+            loan.kept = false;
+            self.task.lent.fetch_add(1, Ordering::SeqCst);
+        } else {
+            self.settle(None);
         }
     }
 }

@@ -49,6 +49,7 @@ pub use work::Work;
 
 use crate::{
     error::{ERESTART, Result},
+    futex::RobustList,
     ipc::{IpcNs, sem::SemUndo},
     locks,
     machine::Machine,
@@ -117,7 +118,7 @@ pub struct Task {
     /// Address cleared and woken when the task ends (set_tid_address(2)), 0 for none.
     pub clear_child_tid: AtomicU64,
     /// set_robust_list(2).
-    pub robust_list: AtomicU64,
+    pub robust_list: Mutex<RobustList>,
     /// Monotonic nanoseconds when it began.
     pub start_ns: u64,
     pub stats: TaskStats,
@@ -216,7 +217,7 @@ impl Task {
             cred: RwLock::new(locks::LEAF, p.cred),
             signals: Mutex::new(locks::TASK, p.signals),
             clear_child_tid: AtomicU64::new(0),
-            robust_list: AtomicU64::new(0),
+            robust_list: Mutex::new(locks::LEAF, RobustList::default()),
             start_ns,
             stats: TaskStats::default(),
             parked: AtomicBool::new(false),

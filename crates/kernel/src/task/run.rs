@@ -50,14 +50,15 @@ pub fn run_task(mut cx: TaskCx) {
     while !cx.exiting {
         ksync::assert_no_locks_held("guest code");
         if cx.must_see_futexes() != cx.sees_futexes {
-            cx.settle();
+            cx.settle(None);
             cx.change_futexes();
         }
         if ksync::woke_others() {
             cx.ctx.make_way();
         }
+        cx.lend_again();
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
-        cx.settle();
+        cx.settle(if let Event::Syscall { nr, .. } = event { Some(nr) } else { None });
         cx.kicked = event == Event::Kicked;
         match event {
             Event::Syscall { nr, args } => {
@@ -181,7 +182,7 @@ pub(crate) enum After {
 /// The boundary: ends, freezes, stops, delivers. With `call` set, a system call waits to be begun again.
 fn boundary(cx: &mut TaskCx, call: Option<(u64, Restart)>) -> After {
     cx.call_given_up = false;
-    cx.settle();
+    cx.settle(None);
     cx.ctx.flush();
     loop {
         let work = cx.task.work();

@@ -27,7 +27,7 @@ use crate::{
 
 /// Fewest and most names told at once.
 const FEWEST: usize = 8;
-const MOST: usize = 48;
+const MOST: usize = 64;
 /// Names of a directory that are remembered; longer listings are not foreseen.
 const LISTED: usize = 4096;
 /// So many questions in sorted order show that a program asks sorted.
@@ -52,6 +52,8 @@ pub(crate) struct Ahead {
     /// Names told with the last answer.
     told: usize,
     batch: usize,
+    /// It paid to foresee sorted questions: the next directory is probably asked for sorted, too.
+    is_sorter: bool,
     vain: u32,
     rest: u32,
 }
@@ -163,7 +165,9 @@ impl Ahead {
     /// What became of the names that were told last.
     fn settle(&mut self, used: usize) {
         let told = std::mem::take(&mut self.told);
-        if used * 2 >= told {
+        let paid = used * 2 >= told;
+        self.is_sorter = paid && self.listing.as_ref().map_or(self.is_sorter, |l| l.is_sorted);
+        if paid {
             self.vain = 0;
             self.batch = (self.batch * 2).clamp(FEWEST, MOST);
         } else {
@@ -230,7 +234,7 @@ impl TaskCx {
         if ahead.listing.is_none() {
             if ahead.reading.as_ref().is_some_and(|r| r.is_of(&dir.dentry)) {
                 ahead.listing = ahead.reading.take();
-            } else if ahead.sorted >= SORTED {
+            } else if ahead.sorted >= SORTED || ahead.is_sorter {
                 let listing = self.list(dir);
                 // An empty one where that is not to be done.
                 self.ahead.listing = Some(listing.unwrap_or_else(|_| Listing::new(&dir.dentry)));
@@ -242,10 +246,12 @@ impl TaskCx {
             ahead.listing = None;
             return Ok(());
         }
-        if listing.hits == 0 && ahead.sorted >= SORTED {
+        let sorted = ahead.sorted >= SORTED || ahead.is_sorter;
+        if listing.hits == 0 && sorted {
             listing.sort();
         }
-        if !listing.asked(name) || self.task.machine.vfs.is_watched() {
+        let expected = listing.asked(name) || (listing.next == 1 && ahead.is_sorter);
+        if !expected || self.task.machine.vfs.is_watched() {
             return Ok(());
         }
         let follow = ahead.flags & AT_SYMLINK_NOFOLLOW == 0;
@@ -358,7 +364,7 @@ mod tests {
             a.settle(8);
             batches.push(a.batch);
         }
-        assert_eq!(batches, [8, 16, 32, 48]);
+        assert_eq!(batches, [8, 16, 32, 64]);
         for _ in 0..VAIN {
             assert!(a.ask(-100, 0, b"", b"n"));
             a.told = 48;

@@ -8,7 +8,17 @@
 mod complete;
 pub mod programs;
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
+
+/// An error's text without the errno's number that the standard library adds: it tells a user nothing.
+pub fn plain(error: impl Display) -> String {
+    let text = error.to_string();
+    let cut = text.split_once(" (os error ").and_then(|(before, rest)| {
+        let (number, after) = rest.split_once(')')?;
+        number.parse::<u32>().ok().map(|_| format!("{before}{after}"))
+    });
+    cut.unwrap_or(text)
+}
 
 /// What a word on the command line is, for completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

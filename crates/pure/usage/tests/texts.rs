@@ -95,6 +95,18 @@ fn command_words_are_those_of_the_protocols() {
 
 /// With `UPDATE=1` in the environment the files are written instead.
 #[test]
+fn errors_lose_their_numbers_alone() {
+    let error = std::io::Error::from_raw_os_error(2);
+    assert_eq!(
+        usage::plain(format!("'x': {error}; it is left out")),
+        "'x': No such file or directory; it is left out"
+    );
+    for text in ["", "no (os error here)", "cut (os error 2", "(os error 2)"] {
+        assert_eq!(usage::plain(text), text);
+    }
+}
+
+#[test]
 fn completions_are_current() {
     for program in ALL {
         let name = program.name;
@@ -194,4 +206,34 @@ fn fish_completes_options_values_and_operands() {
         };
         assert_eq!(got, offered, "{program} {line}");
     }
+}
+
+/// The content of all sources below a directory.
+fn sources(dir: &Path, out: &mut String) {
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            out.push_str(&fs::read_to_string(&path).expect("a source"));
+        }
+    }
+}
+
+#[test]
+fn the_tests_that_the_page_of_the_tools_names_are_there() {
+    let mut code = String::new();
+    for dir in ["crates/pure", "tools", "fuzz/fuzz_targets"] {
+        sources(&root().join(dir), &mut code);
+    }
+    let page = fs::read_to_string(root().join("docs/TOOLS.md")).expect("the page");
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        for name in row.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 2) {
+            named += 1;
+            let found = code.contains(&format!("fn {name}(")) || code.contains(&format!("\"{name}\""));
+            assert!(found, "no test '{name}'");
+        }
+    }
+    assert!(named > 80, "{named} names");
 }

@@ -23,28 +23,34 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match parse(std::env::args_os()) {
-        Ok(Some(options)) => options,
-        Ok(None) => return ExitCode::SUCCESS,
-        Err(e) => {
-            eprint!("{e}\n{}", TUNCTL.usage);
-            return ExitCode::FAILURE;
-        }
+    let done = match parse(std::env::args_os()) {
+        Ok(Action::Run(options)) => run(&options),
+        Ok(Action::Print(text)) => Ok(text),
+        Err(e) => Err(format!("{e}\n{}", TUNCTL.usage.trim_end())),
     };
-    match run(&options) {
+    match done {
         Ok(text) => {
             let written = std::io::stdout().write_all(text.as_bytes());
             if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(e) => {
-            eprintln!("{e}");
+            let _ = writeln!(std::io::stderr(), "{}", usage::plain(e));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Reads the arguments; `None` when all is said.
-fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
+/// What the command line asks for.
+#[derive(Debug)]
+enum Action {
+    /// Make or unmake a tap.
+    Run(Options),
+    /// Print this.
+    Print(String),
+}
+
+/// Reads the arguments.
+fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
     let mut options = Options { clone_device: CLONE_DEVICE.into(), ..Options::default() };
     let mut parser = lexopt::Parser::from_iter(args);
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
@@ -76,22 +82,20 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, String
             }
             Arg::Short('f') => options.clone_device = parser.value().map_err(|e| e.to_string())?.into(),
             Arg::Short('h') | Arg::Long("help") => {
-                print!("{}", TUNCTL.help());
-                return Ok(None);
+                return Ok(Action::Print(TUNCTL.help()));
             }
             Arg::Long("completions") => {
                 let shell = value(&mut parser)?;
-                print!("{}", TUNCTL.completions(&shell).ok_or(format!("unknown shell '{shell}'"))?);
-                return Ok(None);
+                let text = TUNCTL.completions(&shell);
+                return Ok(Action::Print(text.ok_or(format!("unknown shell '{shell}'"))?));
             }
             Arg::Short('V') | Arg::Long("version") => {
-                println!("tunctl (Umlaut) {}", env!("CARGO_PKG_VERSION"));
-                return Ok(None);
+                return Ok(Action::Print(format!("tunctl (Umlaut) {}\n", env!("CARGO_PKG_VERSION"))));
             }
             other => return Err(other.unexpected().to_string()),
         }
     }
-    Ok(Some(options))
+    Ok(Action::Run(options))
 }
 
 fn value(parser: &mut lexopt::Parser) -> Result<String, String> {
@@ -154,16 +158,23 @@ fn run(options: &Options) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn read(words: &[&str]) -> Result<Option<Options>, String> {
+    fn read(words: &[&str]) -> Result<Action, String> {
         parse(std::iter::once("tunctl").chain(words.iter().copied()).map(OsString::from))
+    }
+
+    fn run_with(words: &[&str]) -> Options {
+        match read(words) {
+            Ok(Action::Run(options)) => options,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn the_words_of_the_original() {
-        let options = read(&["-b", "-u", "root", "-g", "12", "-t", "tap9", "-f", "/dev/x"]).unwrap().unwrap();
+        let options = run_with(&["-b", "-u", "root", "-g", "12", "-t", "tap9", "-f", "/dev/x"]);
         assert_eq!((options.owner, options.group, options.brief), (Some(0), Some(12), true));
         assert_eq!((options.device.as_str(), options.delete), ("tap9", false));
-        assert!(read(&["-d", "tap9"]).unwrap().unwrap().delete);
+        assert!(run_with(&["-d", "tap9"]).delete);
     }
 
     #[test]

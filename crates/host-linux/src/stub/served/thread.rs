@@ -1,6 +1,6 @@
-//! Calls about nothing but the thread's own registers.
+//! Calls about nothing but the thread's own registers, and words of its own.
 
-/// arch_prctl(2): the thread pointer.
+/// arch_prctl(2): the thread pointer. set_robust_list(2).
 macro_rules! thread {
     () => {
         r#"
@@ -20,6 +20,11 @@ macro_rules! thread {
     mov [rsi], rax
 3:  xor eax, eax
     jmp .Lserved
+.Lset_robust_list:
+    cmp rsi, {robust_len}
+    jne .Lrefuse
+    mov [rbx + {robust}], rdi
+    jmp 3b
 "#
     };
 }
