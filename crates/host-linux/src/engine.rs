@@ -9,7 +9,10 @@
 use std::{
     collections::HashMap,
     fs::File,
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::FileExt,
+    },
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU32, Ordering::*, fence},
@@ -32,6 +35,7 @@ use crate::{
     sys::{futex, memory, process},
     texts::Texts,
     thread::{Futexes, Thread},
+    vdso::Vdso,
     watchdog::Watchdog,
 };
 
@@ -253,24 +257,6 @@ pub(crate) struct Engine {
     _ctl_ro: OwnedFd,
 }
 
-/// The host's [vvar]/[vdso] block and the address of the image.
-fn vdso_range() -> Option<(u64, u64, u64)> {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return memory::vdso_by_probing() };
-    let (mut low, mut high, mut image) = (u64::MAX, 0, 0);
-    for line in maps.lines() {
-        if !(line.contains("[vvar") || line.ends_with("[vdso]")) {
-            continue;
-        }
-        let (from, to) = line.split(' ').next()?.split_once('-')?;
-        let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
-        (low, high) = (low.min(from), high.max(to));
-        if line.ends_with("[vdso]") {
-            image = from;
-        }
-    }
-    (image != 0).then_some((low, high, image))
-}
-
 impl Engine {
     /// Which files on loan stubs believe in: those lent since the last change.
     pub(crate) fn epoch(&self) -> &std::sync::atomic::AtomicU64 {
@@ -307,13 +293,9 @@ impl Engine {
         process::set_slice(SLICE);
         let code_bytes = code::bytes();
         let rw = memory::create(c"umlaut-stub", layout::CODE_LEN, true).map_err(memfd)?;
-        std::os::unix::fs::FileExt::write_all_at(
-            &File::from(rw.try_clone().map_err(io_errno).map_err(memfd)?),
-            code_bytes,
-            0,
-        )
-        .map_err(io_errno)
-        .map_err(memfd)?;
+        FileExt::write_all_at(&File::from(rw.try_clone().map_err(io_errno).map_err(memfd)?), code_bytes, 0)
+            .map_err(io_errno)
+            .map_err(memfd)?;
         memory::seal(&rw).map_err(memfd)?;
         let slots = Arc::new(Slots::new().map_err(memfd)?);
         // Without /proc the same descriptor must do: stubs map it read-only all the same, and no guest thread may ask for
@@ -349,12 +331,13 @@ impl Engine {
         let has_proc = std::fs::metadata("/proc/self/schedstat").is_ok();
         let pages = slots.take_pages().map_err(memfd)?;
         let end = layout::REGION + layout::REGION_LEN;
-        let (vdso, gone) = match vdso_range() {
-            Some((low, high, image)) if low > end => {
-                (image, [(0, layout::REGION), (end, low - end), (high, layout::USER_END - high)])
-            }
-            _ => (0, [(0, layout::REGION), (end, layout::USER_END - end), (end, layout::PAGE)]),
+        let placement = Placement::start(cpus, has_proc);
+        let found = Vdso::find().filter(|v| v.low > end);
+        let gone = match &found {
+            Some(v) => [(0, layout::REGION), (end, v.low - end), (v.high, layout::USER_END - v.high)],
+            None => [(0, layout::REGION), (end, layout::USER_END - end), (end, layout::PAGE)],
         };
+        let getcpu = found.as_ref().and_then(|v| v.getcpu(placement.numbers(cpus)));
         let recipe = zygote::Recipe {
             code_fd: code_ro.as_raw_fd(),
             ctl_ro_fd: ctl_ro.as_raw_fd(),
@@ -368,14 +351,14 @@ impl Engine {
         let engine = Arc::new(Engine {
             slots,
             guest_mem,
-            placement: Placement::start(cpus, has_proc),
+            placement,
             doomed,
             watchdog,
             book: Mutex::default(),
             settled: Condvar::new(),
             first: OnceLock::new(),
             frame: OnceLock::new(),
-            vdso,
+            vdso: found.map_or(0, |v| v.image),
             texts: if has_proc { Texts::new(reopen) } else { None },
             has_proc,
             maps_freely: has_proc && facts::maps_freely(),
@@ -408,6 +391,14 @@ impl Engine {
         if probe.is_err() {
             engine.close();
             return Err(StartError::new(engine.why_stillborn(&first)));
+        }
+        if let Some(c) = getcpu {
+            // All stubs are copies of this one. Where the host does not let it be changed, it tells the host's numbers.
+            let change = |pid| {
+                let mem = File::options().write(true).open(format!("/proc/{pid}/mem"))?;
+                mem.write_all_at(&c.code, c.at)
+            };
+            let _ = first.with_pid(change);
         }
         Ok(engine)
     }

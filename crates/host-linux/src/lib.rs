@@ -34,6 +34,7 @@ mod sys;
 pub mod tap;
 mod texts;
 mod thread;
+mod vdso;
 mod watchdog;
 mod x86_64;
 

@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{engine::lock, idle::Idle, sys::process, thread::Thread, x86_64::cycles};
+use crate::{engine::lock, idle::Idle, sys::process, thread::Thread, vdso::Numbers, x86_64::cycles};
 
 /// Time between two looks of the balancer.
 const TICK: Duration = Duration::from_millis(10);
@@ -221,6 +221,17 @@ impl Placement {
             }
         }
         p
+    }
+
+    /// Where guest threads run by their own numbers of processors. `limit` as for [`Placement::start`].
+    pub(crate) fn numbers(&self, limit: u32) -> Numbers {
+        let Some(&first) = self.cpus.first() else { return Numbers::Otherwise };
+        let in_order = self.cpus.iter().enumerate().all(|(i, &c)| c == first + i);
+        if in_order && limit as usize <= self.cpus.len() {
+            Numbers::From(first as u32)
+        } else {
+            Numbers::Otherwise
+        }
     }
 
     pub(crate) fn close(&self) {

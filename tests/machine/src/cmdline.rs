@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("users", users),
         ("binds", binds),
         ("memory_and_processors", memory_and_processors),
+        ("numbers_of_processors", numbers_of_processors),
         ("host_is_untouched", host_is_untouched),
         ("terminated_from_outside", terminated_from_outside),
         ("killed_from_outside", killed_from_outside),
@@ -319,6 +320,29 @@ fn binds(lab: &Lab, place: Place) -> Result<Completion> {
     outcome.expect(0)?;
     ensure!(outcome.out() == "hostfrom-guest\nfrom-host\n", outcome.describe("a read-only bind was written"));
     ensure!(!dir.join("another").exists(), "a read-only bind was written");
+    Ok(Completion::Completed)
+}
+
+/// Programs hear the machine's numbers where they are not the host's: with more processors than the host has, and on
+/// others than the host's first.
+fn numbers_of_processors(lab: &Lab, place: Place) -> Result<Completion> {
+    let source = lab.source().join("tests/guest/process/affinity.c");
+    // Of its own: the suite's may be running just now.
+    let program = lab.scratch_at(place, "processors")?.join("affinity");
+    let built =
+        Command::new("gcc").args(["-static", "-pthread", "-O1", "-o"]).arg(&program).arg(&source).status()?;
+    ensure!(built.success(), "gcc: {built}");
+    let script = "cd $(mktemp -d) && exec \"$0\"";
+    let words = ["/bin/sh".as_ref(), "-c".as_ref(), script.as_ref(), program.as_os_str()];
+    run(&mut lab.command(place, &["--cpus", "5"], &words), b"", LIMIT)?.expect(0)?;
+    let last = thread::available_parallelism()?.get() - 1;
+    let inner = lab.command(place, &[], &words);
+    let mut confined = Command::new("taskset");
+    confined.arg("-c").arg(last.to_string()).arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        confined.env(name, value.unwrap_or_default());
+    }
+    run(&mut confined, b"", LIMIT)?.expect(0)?;
     Ok(Completion::Completed)
 }
 
