@@ -51,7 +51,10 @@ impl FileOps for SignalFd {
             return Err(EINVAL);
         }
         let mut done = 0;
-        let next = || signal::dequeue(task, *self.mask.lock());
+        let next = || {
+            let set = *self.mask.lock();
+            signal::dequeue(task, set)
+        };
         let first = task.wait_unless(file.nonblocking(), &[&task.process.signal_wait], next)?;
         let mut info: Option<SigInfo> = Some(first);
         while let Some(i) = info {
