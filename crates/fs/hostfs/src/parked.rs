@@ -12,10 +12,11 @@ use std::{
 
 use crate::{lock, open::Opened};
 
-/// Files that one mount keeps open wherever it may, and most that it does where the host lets many be open: half as
-/// many. When descriptors are short all are let go.
+/// Files that one mount keeps open wherever it may, and most that it does where the host lets many be open: one in eight
+/// of them, or half where they are plenty. When descriptors are short all are let go.
 pub(crate) const FILES: usize = 192;
 const FILES_MAX: u64 = 8192;
+const PLENTY: u64 = 8192;
 /// Size up to which a file is kept, in bytes, and of all of them together.
 pub(crate) const SIZE: u64 = 2 << 20;
 const SIZE_ALL: u64 = 256 << 20;
@@ -48,7 +49,8 @@ impl Set {
 impl Parked {
     /// For a host that lets `limit` files be open.
     pub(crate) fn new(limit: u64) -> Parked {
-        let limit = (limit / 2).clamp(FILES as u64, FILES_MAX) as usize;
+        let limit =
+            (if limit < PLENTY { limit / 8 } else { limit / 2 }).clamp(FILES as u64, FILES_MAX) as usize;
         Parked { limit, set: Mutex::default() }
     }
 

@@ -274,7 +274,8 @@ fn as_many_files_are_kept_open_as_the_host_allows() {
     };
     assert_eq!(keep(100, &[1; 1000]), parked::FILES);
     assert_eq!(keep(4000, &[1; 1000]), 500);
-    assert_eq!(keep(u64::MAX, &[1; 5000]), 4096);
+    assert_eq!(keep(9000, &[1; 5000]), 4500);
+    assert_eq!(keep(u64::MAX, &[1; 10_000]), 8192);
     assert_eq!(keep(u64::MAX, &[parked::SIZE; 1000]), 128, "256 MiB");
 }
 
