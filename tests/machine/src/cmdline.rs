@@ -486,7 +486,7 @@ fn tar_through(lab: &Lab, place: Place) -> Result<Completion> {
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
     let umlaut = lab.staged_binary().to_string_lossy().into_owned();
     let script = "cd /usr/share/perl5 2>/dev/null || cd /usr/share/perl; tar c . | \"$0\" run -- sh -c \
-                  'mkdir /tmp/x && tar x -C /tmp/x && cd /tmp/x && find . -type f | wc -l && tar c .' >\"$1/back\"; \
+                  'cd \"$(mktemp -d)\" && tar x && find . -type f | wc -l && tar c .' >\"$1/back\"; \
                   echo ${PIPESTATUS[@]}";
     let mut command =
         lab.session(place == Place::UserMachine, &["bash", "-c", script, &umlaut, &dir.to_string_lossy()]);

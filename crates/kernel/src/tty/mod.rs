@@ -116,7 +116,7 @@ impl Tty {
             let n = s.ld.room_for(data);
             let fx = s.ld.input(&data[..n]);
             self.apply(&mut s, &fx);
-            (fx, n, s.ld.readable())
+            (fx, n, s.ld.has_news())
         };
         self.after(&fx, readable);
         taken
@@ -128,7 +128,7 @@ impl Tty {
             let mut s = self.state.lock();
             let fx = s.ld.input_break();
             self.apply(&mut s, &fx);
-            (fx, s.ld.readable())
+            (fx, s.ld.has_news())
         };
         self.after(&fx, readable);
     }
@@ -248,7 +248,7 @@ impl Tty {
             if was_stopped && !s.ld.stopped() {
                 self.push(&mut s);
             }
-            s.ld.readable()
+            s.ld.has_news()
         };
         if readable {
             self.read_wait.wake_all(PollEvents::IN.bits());

@@ -173,6 +173,11 @@ impl LineDiscipline {
         }
     }
 
+    /// True if a reader is to look: it may wait for VMIN bytes and have some of them already.
+    pub fn has_news(&self) -> bool {
+        self.readable() || self.available() > 0
+    }
+
     /// `(VMIN, VTIME)` of non-canonical mode; `None` in canonical mode.
     pub fn min_time(&self) -> Option<(u8, u8)> {
         if self.canonical() { None } else { Some((self.termios.cc[VMIN], self.termios.cc[VTIME])) }
