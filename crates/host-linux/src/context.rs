@@ -235,10 +235,17 @@ impl LinuxContext {
         &self.thread.slot
     }
 
-    /// Changes what the stub may answer from its next turn on.
+    /// Changes what the stub may always answer from its next turn on.
     pub(crate) fn lend(&mut self, lent: u32) {
         self.lent = lent;
-        self.slot().set32(ctl::LENT, if self.may_serve { lent } else { 0 });
+        self.show_lent();
+    }
+
+    /// Tells the stub what it may answer: that, and what is asked of a file on loan and of names told ahead.
+    fn show_lent(&self) {
+        let files = if self.on_loan.is_some() { served::FILES } else { 0 };
+        let names = if self.names_told != 0 { served::NAMES } else { 0 };
+        self.slot().set32(ctl::LENT, if self.may_serve { self.lent | files | names } else { 0 });
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -727,7 +734,7 @@ impl Context for LinuxContext {
         }
         self.slot().set32(ctl::FAST_VALID, u32::from(ids.enabled));
         self.may_serve = ids.enabled;
-        self.lend(self.lent);
+        self.show_lent();
     }
 
     fn set_fast_ppid_later(&self) -> Arc<dyn Fn(u32) + Send + Sync> {

@@ -171,13 +171,14 @@ fn umount2(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if !cx.cred().has(CAP_SYS_ADMIN) {
         return Err(EPERM);
     }
-    // What uses a mount: working directories, roots and open files of all tasks.
-    let tasks = cx.machine().tree.tasks();
+    // What uses a mount: working directories, roots and open files of all tasks. Their tables are asked for here, as that may wait
+    // for a task to settle what it was lent, and the tree of mounts is locked when they are looked at.
+    let tasks: Vec<_> = cx.machine().tree.tasks().iter().map(|t| (t.fs(), t.files())).collect();
     let in_use = |m: &Arc<Mount>| {
-        tasks.iter().any(|t| {
-            let fs = t.fs();
+        tasks.iter().any(|(fs, files)| {
             let uses = |p: &kernel::vfs::Path| Arc::ptr_eq(&p.mount, m);
-            uses(&fs.root()) || uses(&fs.cwd()) || t.files().is_some_and(|f| f.any(|file| uses(&file.path)))
+            let opened = files.as_ref().is_some_and(|f| f.any(|file| uses(&file.path)));
+            uses(&fs.root()) || uses(&fs.cwd()) || opened
         })
     };
     let ns = cx.fs().mounts.clone();

@@ -3,10 +3,7 @@
 use hal::Foreseen;
 
 use super::LinuxContext;
-use crate::{
-    layout::{names, served},
-    sys::process::ticks,
-};
+use crate::{layout::names, x86_64::cycles};
 
 impl LinuxContext {
     /// Puts as many answers into the slot as there is room for.
@@ -35,10 +32,10 @@ impl LinuxContext {
         slot.set32(names::LEFT, told as u32);
         slot.set32(names::NEXT, names::ANSWERS as u32);
         slot.set32(names::USED, 0);
-        slot.set64(names::SINCE, ticks());
+        slot.set64(names::SINCE, cycles());
         slot.set64(names::EPOCH, foreseen.epoch);
         self.names_told = told;
-        self.lend(self.lent | served::NAMES);
+        self.show_lent();
         told
     }
 
@@ -51,8 +48,7 @@ impl LinuxContext {
         let slot = self.slot();
         let used = (slot.get32(names::USED) as usize).min(told);
         slot.set32(names::LEFT, 0);
-        let files = if self.on_loan.is_none() { 0 } else { served::FILES };
-        self.lend(self.lent & !served::NAMES | files);
+        self.show_lent();
         used
     }
 }

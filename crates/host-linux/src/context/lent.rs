@@ -4,8 +4,8 @@ use hal::{Borrowed, Lending};
 
 use super::LinuxContext;
 use crate::{
-    layout::{ctl, file, served},
-    sys::process::ticks,
+    layout::{ctl, file},
+    x86_64::cycles,
 };
 
 /// What was lent.
@@ -46,7 +46,7 @@ impl LinuxContext {
         slot.set32(file::AT, at as u32);
         slot.set32(file::ENDS, u32::from(ends));
         slot.write(file::STAT, &lending.stat);
-        slot.set64(file::SINCE, ticks());
+        slot.set64(file::SINCE, cycles());
         self.later_end = at;
         self.begin_loan(OnLoan { pos: lending.pos, at, len, epoch: lending.epoch });
         true
@@ -59,7 +59,7 @@ impl LinuxContext {
         slot.set64(file::BYTES, 0);
         slot.set64(file::EPOCH, loan.epoch);
         self.on_loan = Some(loan);
-        self.lend(self.lent | served::FILES);
+        self.show_lent();
     }
 
     /// Puts on loan again what was kept.
@@ -90,8 +90,7 @@ impl LinuxContext {
     pub(super) fn take_from_loan(&mut self, keep: bool) -> Option<Borrowed> {
         self.forget_kept();
         let loan = self.on_loan.take()?;
-        let names = if self.names_told == 0 { 0 } else { served::NAMES };
-        self.lend(self.lent & !served::FILES | names);
+        self.show_lent();
         let slot = self.slot();
         slot.set64(file::EPOCH, 0);
         let moved = slot.get64(file::POS);

@@ -7,12 +7,6 @@ use hal::{Errno, Result, errno};
 use super::file::last_errno;
 use crate::layout;
 
-/// The processor's counter, as the stub reads it.
-pub(crate) fn ticks() -> u64 {
-    // SAFETY: every x86-64 processor has the instruction, and this process has not been denied it (PR_SET_TSC).
-    unsafe { core::arch::x86_64::_rdtsc() }
-}
-
 /// Host number of this process.
 pub(crate) fn own_pid() -> i32 {
     // SAFETY: takes nothing.

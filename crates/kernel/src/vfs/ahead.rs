@@ -110,15 +110,15 @@ impl Listing {
     fn asked(&mut self, name: &[u8]) -> bool {
         let ahead = self.next..self.len();
         let Some(at) = ahead.clone().find(|i| self.name(*i) == name) else {
-            self.hits = 0;
             // Perhaps a second pass.
-            self.next = (0..ahead.start).find(|i| self.name(*i) == name).map_or(0, |i| i + 1);
+            let again = (0..ahead.start).find(|i| self.name(*i) == name);
+            (self.hits, self.next) = again.map_or((0, 0), |i| (1, i + 1));
             return false;
         };
         // A few may have been passed over: others than regular files, say.
         self.hits = if at - self.next <= FEWEST { self.hits + 1 } else { 0 };
         self.next = at + 1;
-        self.hits > 1 || (self.hits == 1 && self.next > 1)
+        self.hits > 1
     }
 }
 

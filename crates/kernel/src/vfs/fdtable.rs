@@ -227,11 +227,10 @@ impl FdTable {
 /// ends with its last reference.
 pub fn close(task: &Task, files: &FdTable, file: Arc<File>) {
     file.ops.closed(&file, task);
-    if let Some(inode) = file.path.dentry.inode_ref() {
-        // Paths may have begun at the descriptor.
-        super::ahead::leads_elsewhere(task, &**inode);
-    }
-    if let Some(parts) = file.path.dentry.inode_ref().and_then(|i| i.common().made()) {
+    let Some(inode) = file.path.dentry.inode_ref() else { return };
+    // Paths may have begun at the descriptor.
+    super::ahead::leads_elsewhere(task, &**inode);
+    if let Some(parts) = inode.common().made() {
         parts.locks.release_posix(files.id);
     }
 }

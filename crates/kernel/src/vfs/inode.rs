@@ -176,13 +176,13 @@ pub trait Inode: Any + Send + Sync {
     fn owner_mode(&self) -> Result<(u32, u32, u32)> {
         self.attr().map(|a| (a.mode, a.uid, a.gid))
     }
-    /// Opens a regular file or directory (or a pseudo file). Devices, FIFOs and sockets are opened by the VFS through
-    /// their registries and never reach this. `flags` hold the access mode and O_TRUNC has already been done.
     /// True if the attributes are those of a host file, and whoever changes them from inside calls
     /// [`hal::Host::recall_files`].
     fn attr_lasts(&self) -> bool {
         false
     }
+    /// Opens a regular file or directory (or a pseudo file). Devices, FIFOs and sockets are opened by the VFS through
+    /// their registries and never reach this. `flags` hold the access mode and O_TRUNC has already been done.
     fn open(self: Arc<Self>, flags: OpenFlags, task: &Task) -> Result<Arc<dyn FileOps>>;
     /// Opens a regular file for reading that a walk left unchecked ([`DirOps::opening_checks`]), if its name still leads
     /// to it; `None` if that is to be found out by another walk.
