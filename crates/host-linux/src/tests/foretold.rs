@@ -115,8 +115,8 @@ fn bad_addresses_come_to_the_kernel() {
 #[test]
 fn garbage_in_the_slot_harms_nobody_else() {
     let mut p = Program::new(STAT_AT);
-    for at in [names::DIRFD, names::LEFT, names::USED, names::PREFIX_LEN] {
-        for value in [0u64, 1, 63, 65, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, u64::MAX] {
+    for at in [names::DIRFD, names::LEFT, names::NEXT, names::USED, names::PREFIX_LEN] {
+        for value in [0u64, 1, 63, 65, 0x4000_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, u64::MAX] {
             tell(&mut p, 7, 0, b"d/", &[b"a", b"b"]);
             p.store(at, value);
             let _ = asked(&mut p, 7, b"d/x", 0);

@@ -44,22 +44,25 @@ macro_rules! names {
     js 3f
     on_fault .Lrefuse
     mov al, [rsi]
+    on_fault .Lrefuse
     cmp al, [r9]
     jne .Lrefuse
     inc rsi
     inc r9
     jmp 2b
-    // r9 = offset of the next answer, r11 = how many there are.
+    // r9 = offset of the next answer, r11 = how many there are. Where a guest changed them they may lead anywhere.
 3:  mov r9d, [rbx + {names_next}]
 4:  dec r11d
     js .Lrefuse
     lea r14, [rbx + r9]
+    on_fault .Lrefuse
     mov eax, [r14]
     add r9d, eax
     lea r12, [r14 + {names_name}]
     mov rdi, rsi
 5:  on_fault .Lrefuse
     mov al, [rdi]
+    on_fault .Lrefuse
     cmp al, [r12]
     jne 4b
     inc rdi
