@@ -106,6 +106,16 @@ impl TaskCx {
         old
     }
 
+    /// Gives the task a descriptor table of its own, if others have its.
+    pub fn unshare_files(&mut self) {
+        if self.files.is_shared() {
+            let own = self.files.fork();
+            own.enter();
+            *self.task.files.write() = Some(own.clone());
+            std::mem::replace(&mut self.files, own).leave(&self.task);
+        }
+    }
+
     /// Makes others reach the present guest thread: interruptions, processor time, ids that its stub answers.
     pub(crate) fn attach_context(&mut self) {
         self.sees_futexes = self.ctx.traps_futexes();

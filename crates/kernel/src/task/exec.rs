@@ -29,7 +29,7 @@ use crate::{
     signal,
     vfs::{
         self,
-        fdtable::{self, FdTable},
+        fdtable,
         file::File,
         inode::Attr,
         open::ExecGuard,
@@ -256,12 +256,7 @@ fn settle(cx: &mut TaskCx, new: super::exec_cred::NewCred, comm: Vec<u8>) {
 }
 
 fn close_on_exec(cx: &mut TaskCx) {
-    // Held by the task twice, like its memory.
-    if Arc::strong_count(&cx.files) > 2 {
-        let own: Arc<FdTable> = cx.files.fork();
-        *cx.task.files.write() = Some(own.clone());
-        cx.files = own;
-    }
+    cx.unshare_files();
     for file in cx.files.take_cloexec() {
         fdtable::close(&cx.task, &cx.files, file);
     }

@@ -199,6 +199,7 @@ impl Task {
     pub fn new(p: TaskParts) -> Arc<Task> {
         let start_ns = p.machine.clock.monotonic_ns();
         let mm_use = p.mm.as_ref().map(|mm| MmUse::new(mm, p.process.pid));
+        p.files.enter();
         Arc::new(Task {
             mm_use: Mutex::new(locks::LEAF, mm_use),
             ipc: RwLock::new(locks::LEAF, p.machine.ipc.clone()),
@@ -264,6 +265,13 @@ impl Task {
     pub fn files(&self) -> Option<Arc<FdTable>> {
         self.recall_file();
         self.files.read().clone()
+    }
+    /// Has no descriptors any more.
+    pub(crate) fn leave_files(&self) {
+        let table = self.files.write().take();
+        if let Some(table) = table {
+            table.leave(self);
+        }
     }
     pub fn run_state(&self) -> RunState {
         match self.state.load(Ordering::Relaxed) as u8 {

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use abi::errno::{EBADF, EINVAL, EMFILE};
@@ -74,6 +74,8 @@ impl Slots {
 /// Descriptor table (shared with CLONE_FILES).
 pub struct FdTable {
     slots: Mutex<Slots>,
+    /// Tasks that have it. Who only looks at it, as /proc does, is none of them.
+    users: AtomicUsize,
     /// Tells tables apart: the owner of POSIX locks.
     pub id: u64,
 }
@@ -91,7 +93,30 @@ fn index(fd: i32) -> Result<usize> {
 impl FdTable {
     fn with(slots: Slots) -> FdTable {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        FdTable { slots: Mutex::new(locks::FILES, slots), id: NEXT.fetch_add(1, Ordering::Relaxed) }
+        FdTable {
+            slots: Mutex::new(locks::FILES, slots),
+            users: AtomicUsize::new(0),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// One more task has it.
+    pub(crate) fn enter(&self) {
+        self.users.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `task` has it no more; the last one closes what is open.
+    pub(crate) fn leave(&self, task: &Task) {
+        if self.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            for file in self.take_range(0, u32::MAX) {
+                close(task, self, file);
+            }
+        }
+    }
+
+    /// Several tasks have it (CLONE_FILES).
+    pub(crate) fn is_shared(&self) -> bool {
+        self.users.load(Ordering::Acquire) > 1
     }
 
     /// The open file of a descriptor; EBADF.
@@ -192,11 +217,6 @@ impl FdTable {
         gone
     }
 
-    /// Takes everything away (the last user ended).
-    pub fn take_all(&self) -> Vec<Arc<File>> {
-        self.take_range(0, u32::MAX)
-    }
-
     /// A copy for a new process: the same open files.
     pub fn fork(&self) -> Arc<FdTable> {
         let slots = self.slots.lock();
@@ -232,13 +252,6 @@ pub fn close(task: &Task, files: &FdTable, file: Arc<File>) {
     super::ahead::leads_elsewhere(task, &**inode);
     if let Some(parts) = inode.common().made() {
         parts.locks.release_posix(files.id);
-    }
-}
-
-/// Closes all descriptors of a table whose last user ends.
-pub fn close_all(task: &Task, files: &FdTable) {
-    for f in files.take_all() {
-        close(task, files, f);
     }
 }
 
