@@ -125,7 +125,7 @@ fn select(cx: &mut TaskCx, a: Args) -> Result<u64> {
         Some(
             (t.sec.cast_unsigned())
                 .saturating_mul(1_000_000_000)
-                .saturating_add(t.usec.cast_unsigned() * 1000),
+                .saturating_add(t.usec.cast_unsigned().saturating_mul(1000)),
         )
     };
     let result = do_select(cx, a, timeout);

@@ -194,6 +194,7 @@ TEST(leases)
 	CHECK_ERR(fcntl(fd, F_SETLEASE, 99), EINVAL);
 	int dir = CHECK_OK(open(".", O_RDONLY));
 	CHECK_OK(fcntl(dir, F_NOTIFY, DN_MULTISHOT));
+	CHECK_ERR(fcntl(fd, F_NOTIFY, DN_MODIFY), ENOTDIR);
 }
 
 TEST_MAIN

@@ -92,6 +92,11 @@ TEST(selecting)
 	CHECK_ERR(select(-1, NULL, NULL, NULL, &zero), EINVAL);
 	some.tv_sec = -1;
 	CHECK_ERR(select(0, NULL, NULL, NULL, &some), EINVAL);
+	/* As long as can be said, and longer. */
+	some = (struct timeval){0, INT64_MAX};
+	FD_ZERO(&out);
+	FD_SET(ends[1], &out);
+	CHECK_EQ(syscall(SYS_select, ends[1] + 1, NULL, &out, NULL, &some), 1);
 }
 
 static int add(int ep, int fd, uint32_t events)
@@ -277,6 +282,9 @@ TEST(event_counters)
 	}
 	CHECK_ERR(read(semaphore, &value, 8), EAGAIN);
 	CHECK_ERR(eventfd(0, 0x10), EINVAL);
+	uint64_t two[2] = {1, 1};
+	CHECK_ERR(write(semaphore, two, sizeof two), EINVAL);
+	CHECK_ERR(write(semaphore, two, 4), EINVAL);
 }
 
 TEST(timer_descriptors)

@@ -27,13 +27,7 @@ use crate::{
     error::Result,
     mm::{Image, Mm},
     signal,
-    vfs::{
-        self,
-        fdtable,
-        file::File,
-        inode::Attr,
-        open::ExecGuard,
-    },
+    vfs::{self, fdtable, file::File, inode::Attr, open::ExecGuard},
 };
 
 /// What to run.
