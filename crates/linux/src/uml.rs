@@ -43,11 +43,16 @@ pub fn refuse_unbuilt(c: &Config, args: &[Vec<u8>]) -> Result<(), Failure> {
             }
         }
     }
-    if c.rootfstype.as_deref().is_some_and(|t| t != "hostfs") {
-        let t = c.rootfstype.clone().unwrap_or_default();
-        return Err(Failure::new(format!("rootfstype={t}: only hostfs can be the root yet")));
+    match c.rootfstype.as_deref() {
+        Some("hostfs") => Ok(()),
+        Some(t) => Err(Failure::new(format!("rootfstype={t}: only hostfs can be the root yet"))),
+        // A root device is what UML looks for then, and not the host's tree.
+        None => {
+            let root = String::from_utf8_lossy(&c.root);
+            let hint = "rootfstype=hostfs rootflags=DIR boots a directory";
+            Err(Failure::new(format!("root={root}: block devices are not built yet ({hint})")))
+        }
     }
-    Ok(())
 }
 
 fn channel(host: &Arc<LinuxHost>, name: &str, spec: &Spec) -> Result<Channel, Failure> {

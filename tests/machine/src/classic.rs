@@ -100,13 +100,26 @@ fn command_line(lab: &Lab, place: Place) -> Result<Completion> {
 
 fn unknown_device(lab: &Lab, place: Place) -> Result<Completion> {
     let Some(linux) = linux_binary(lab)? else { bail!("there is no `linux` beside `umlaut`") };
-    for option in ["eth0=tuntap,,,1.2.3.4", "ubd0=/no/such/file", "mem=nonsense", "root=/dev/nosuchdevice"] {
-        let words = [&linux, "mem=64M", "rootfstype=hostfs", "rootflags=/no/such/tree", option];
+    let hostfs = "rootfstype=hostfs";
+    for (options, named) in [
+        ([hostfs, "eth0=tuntap,,,1.2.3.4"], "eth0="),
+        ([hostfs, "ubd0=/no/such/file"], "ubd0="),
+        ([hostfs, "mem=nonsense"], "mem="),
+        ([hostfs, "rootflags=/no/such/tree"], "rootflags=/no/such/tree"),
+        (["ro", "rootfstype=ext9"], "rootfstype=ext9"),
+        (["ro", "root=/dev/nosuchdevice"], "root=/dev/nosuchdevice"),
+        // The default is a device, too, and never the host's tree.
+        (["ro", "single"], "root=98:0"),
+    ] {
+        let option = options.join(" ");
+        let words = [&linux, "mem=64M", options[0], options[1]];
         let outcome = run(&mut lab.session(place == Place::UserMachine, &words), b"", LIMIT)?;
         ensure!(outcome.code() != 0, outcome.describe(&format!("{option}: ended with success")));
         ensure!(outcome.code() > 0, outcome.describe(&format!("{option}: did not end")));
         outcome.expect_clean()?;
-        ensure!(!outcome.err().trim().is_empty() || !outcome.out().trim().is_empty(), "{option}: no word");
+        let said = [outcome.err(), outcome.out()].concat();
+        let line = said.lines().find(|l| l.starts_with("linux: ") && l.contains(named));
+        ensure!(line.is_some(), outcome.describe(&format!("{option}: no line names it")));
     }
     Ok(Completion::Completed)
 }
