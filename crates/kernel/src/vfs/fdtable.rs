@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use abi::errno::{EBADF, EINVAL, EMFILE};
@@ -74,6 +74,8 @@ impl Slots {
 /// Descriptor table (shared with CLONE_FILES).
 pub struct FdTable {
     slots: Mutex<Slots>,
+    /// How often a descriptor was taken away or led elsewhere.
+    changes: AtomicU32,
     /// Tells tables apart: the owner of POSIX locks.
     pub id: u64,
 }
@@ -91,7 +93,20 @@ fn index(fd: i32) -> Result<usize> {
 impl FdTable {
     fn with(slots: Slots) -> FdTable {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        FdTable { slots: Mutex::new(locks::FILES, slots), id: NEXT.fetch_add(1, Ordering::Relaxed) }
+        FdTable {
+            slots: Mutex::new(locks::FILES, slots),
+            changes: AtomicU32::new(0),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// While this stays the same, each descriptor names the file that it named.
+    pub fn version(&self) -> (u64, u32) {
+        (self.id, self.changes.load(Ordering::Relaxed))
+    }
+
+    fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The open file of a descriptor; EBADF.
@@ -144,6 +159,7 @@ impl FdTable {
         if i as u64 >= limit.min(NR_OPEN) {
             return Err(EBADF);
         }
+        self.change();
         let old = self.slots.lock().put(i, Entry { file, cloexec });
         Ok(old.map(|e| e.file))
     }
@@ -151,6 +167,7 @@ impl FdTable {
     /// Takes a descriptor away; the caller calls [`close`] with the file. EBADF.
     pub fn remove(&self, fd: i32) -> Result<Arc<File>> {
         let i = index(fd)?;
+        self.change();
         let e = self.slots.lock().take(i);
         e.map(|e| e.file).ok_or(EBADF)
     }
@@ -164,6 +181,7 @@ impl FdTable {
 
     /// Takes all descriptors in a range away (close_range(2)).
     pub fn take_range(&self, first: u32, last: u32) -> Vec<Arc<File>> {
+        self.change();
         let mut slots = self.slots.lock();
         let end = slots.entries.len().min((last as usize).saturating_add(1));
         (first as usize..end).filter_map(|fd| slots.take(fd)).map(|e| e.file).collect()
@@ -182,6 +200,7 @@ impl FdTable {
 
     /// Takes the descriptors away that are not to survive execve(2).
     pub fn take_cloexec(&self) -> Vec<Arc<File>> {
+        self.change();
         let mut slots = self.slots.lock();
         let mut gone = Vec::new();
         for fd in 0..slots.entries.len() {
