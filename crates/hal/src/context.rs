@@ -84,6 +84,25 @@ pub struct FastIds {
     pub enabled: bool,
 }
 
+/// Descriptors that a guest thread may answer calls about by itself: whatever is written to the one is gone, and the other
+/// gives zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endless {
+    pub null: Option<i32>,
+    pub zero: Option<i32>,
+    /// [`crate::Host::lending_epoch`] from before they were looked at.
+    pub epoch: u64,
+}
+
+/// Calls and bytes about them. Claims of the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndlessUse {
+    pub reads: u32,
+    pub writes: u32,
+    pub read: u64,
+    pub written: u64,
+}
+
 /// An open file that a guest thread is lent: until it comes to the kernel next, it may answer calls about it by itself
 /// (read, pread64, lseek, fstat and its kin, close).
 pub struct Lending<'a> {
@@ -292,6 +311,15 @@ pub trait Context: Send {
     /// Lends again what was kept; false if there is nothing.
     fn lend_file_again(&mut self) -> bool {
         false
+    }
+    /// Lends descriptors of files without contents of their own, in place of those lent before; they may be used until
+    /// lent anew or files are recalled.
+    fn lend_endless(&mut self, files: &Endless) {
+        let _ = files;
+    }
+    /// What the guest thread says it did with them since it was asked last.
+    fn endless_used(&mut self) -> EndlessUse {
+        EndlessUse::default()
     }
     /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
     /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.

@@ -1,5 +1,6 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
+mod endless;
 mod foretold;
 mod lent;
 
@@ -9,14 +10,14 @@ use std::{
 };
 
 use hal::{
-    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
-    Kicker, Lending, MapOp, Prot, Regs, Result, RobustHead, SignalWords, Space, errno,
+    Backing, Borrowed, Context, CpuClock, Endless, EndlessUse, Errno, Event, Exception, FastIds, Foreseen,
+    FutexCall, HostFile, Kicker, Lending, MapOp, Prot, Regs, Result, RobustHead, SignalWords, Space, errno,
 };
 
 use crate::{
     engine::{Engine, FrameShape, lock},
     host::StartError,
-    layout::{PAGE, ctl, file, flag, kind, names, reg, served},
+    layout::{self, PAGE, ctl, file, flag, kind, names, reg, served},
     slots::Slot,
     space::LinuxSpace,
     stub::code,
@@ -66,6 +67,7 @@ pub(crate) struct LinuxContext {
     kept: Option<lent::OnLoan>,
     /// Names told ahead.
     names_told: usize,
+    endless: Endless,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -91,6 +93,7 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::FAST_VALID, 0);
     slot.set32(ctl::LENT, 0);
     slot.set64(file::EPOCH, 0);
+    slot.set64(layout::endless::EPOCH, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
     slot.set64(ctl::FS_BASE, regs.fs_base);
@@ -120,6 +123,7 @@ impl LinuxContext {
             later_at: ctl::BUFFER,
             later_end: ctl::BUFFER_END,
             on_loan: None,
+            endless: Endless::default(),
             kept: None,
             names_told: 0,
             lost: false,
@@ -245,7 +249,8 @@ impl LinuxContext {
     fn show_lent(&self) {
         let files = if self.on_loan.is_some() { served::FILES } else { 0 };
         let names = if self.names_told != 0 { served::NAMES } else { 0 };
-        self.slot().set32(ctl::LENT, if self.may_serve { self.lent | files | names } else { 0 });
+        let served = self.lent | files | names | self.endless_served();
+        self.slot().set32(ctl::LENT, if self.may_serve { served } else { 0 });
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -819,6 +824,14 @@ impl Context for LinuxContext {
 
     fn lend_file_again(&mut self) -> bool {
         self.put_on_loan_again()
+    }
+
+    fn lend_endless(&mut self, files: &Endless) {
+        self.put_endless(files);
+    }
+
+    fn endless_used(&mut self) -> EndlessUse {
+        self.take_endless_use()
     }
 
     fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {

@@ -265,6 +265,9 @@ pub(crate) mod served {
     pub(crate) const SIGPROCMASK: u8 = 12;
     pub(crate) const SET_ROBUST_LIST: u8 = 13;
     pub(crate) const SIGACTION: u8 = 14;
+    pub(crate) const WRITE: u8 = 17;
+    /// Those about descriptors in [`hal::Endless`].
+    pub(crate) const ENDLESS: u32 = 1 << READ | 1 << WRITE;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers: always lent.
@@ -293,6 +296,19 @@ pub(crate) mod file {
     pub(crate) const STAT: usize = 0xc40;
     /// Nothing is believed longer than so many times the counter's step, as a power of two: 33 ms at 1 GHz, 7 at 5.
     pub(crate) const TIME: u32 = 25;
+}
+
+/// Offsets in the control page of the descriptors in [`hal::Endless`] (-1: none), and what was done with them.
+pub(crate) mod endless {
+    pub(crate) const EPOCH: usize = 0xd00;
+    pub(crate) const NULL: usize = 0xd08;
+    pub(crate) const ZERO: usize = 0xd0c;
+    pub(crate) const READS: usize = 0xd10;
+    pub(crate) const WRITES: usize = 0xd14;
+    pub(crate) const READ: usize = 0xd18;
+    pub(crate) const WRITTEN: usize = 0xd20;
+    /// More zeros are written by the kernel process.
+    pub(crate) const READ_MAX: u32 = 0x8000;
 }
 
 /// Offsets in the request page.

@@ -57,6 +57,7 @@ fn read(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let task = cx.task.clone();
     let n = rw::read(&task, &file, &mut cx.user_io(&iov))?;
     cx.lend(a.i32(0), &file, After::Reading { wanted: iov[0].1, short: n < iov[0].1 });
+    cx.lend_endless(a.i32(0), &file);
     Ok(n as u64)
 }
 
@@ -67,7 +68,9 @@ fn write(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
     let iov = buffer(a)?;
     let task = cx.task.clone();
-    Ok(rw::write(&task, &file, &mut cx.user_io(&iov))? as u64)
+    let n = rw::write(&task, &file, &mut cx.user_io(&iov))?;
+    cx.lend_endless(a.i32(0), &file);
+    Ok(n as u64)
 }
 
 fn pread64(cx: &mut TaskCx, a: Args) -> Result<u64> {

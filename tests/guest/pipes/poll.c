@@ -2,8 +2,10 @@
 #include "../test.h"
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <limits.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 
 TEST(poll_readiness)
@@ -84,6 +86,11 @@ TEST(selecting)
 	some.tv_sec = 5;
 	CHECK_EQ(select(top, &in, NULL, NULL, &some), 1);
 	CHECK(some.tv_sec == 4 || some.tv_sec == 5);
+	struct timeval huge = {0, LONG_MAX};
+	CHECK_EQ(syscall(SYS_select, top, &in, NULL, NULL, &huge), 1);
+	huge.tv_sec = LONG_MAX;
+	huge.tv_usec = LONG_MAX;
+	CHECK_ERR(syscall(SYS_select, top, &in, NULL, NULL, &huge), EINVAL);
 	FD_ZERO(&in);
 	/* Below 64: Linux looks only at what the table of descriptors has room for, and that is where it begins. */
 	FD_SET(60, &in);

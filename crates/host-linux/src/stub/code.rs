@@ -10,7 +10,7 @@ use core::arch::global_asm;
 use super::served;
 use crate::{
     errands,
-    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, reply, request, state},
+    layout::{self, capture, consts, ctl, endless, errand, file, flag, kind, names, reply, request, state},
     sys::process,
 };
 
@@ -417,6 +417,7 @@ umlaut_stub_leave_end:
 "#,
     served::thread!(),
     served::signals!(),
+    served::endless!(),
     served::files!(),
     served::names!(),
     r#"
@@ -638,7 +639,7 @@ umlaut_stub_service_end:
 .Lhandlers:
     .long .Lrefuse - .Lhandlers
     .long .Larch_prctl - .Lhandlers
-    .long .Lread - .Lhandlers
+    .long .Lread_any - .Lhandlers
     .long .Lpread64 - .Lhandlers
     .long .Llseek - .Lhandlers
     .long .Lfstat - .Lhandlers
@@ -651,6 +652,9 @@ umlaut_stub_service_end:
     .long .Lsigprocmask - .Lhandlers
     .long .Lset_robust_list - .Lhandlers
     .long .Lsigaction - .Lhandlers
+    .long .Lrefuse - .Lhandlers
+    .long .Lrefuse - .Lhandlers
+    .long .Lwrite - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -735,6 +739,14 @@ umlaut_stub_end:
     file_reads = const file::READS,
     file_bytes = const file::BYTES,
     file_stat = const file::STAT,
+    endless_epoch = const endless::EPOCH,
+    endless_null = const endless::NULL,
+    endless_zero = const endless::ZERO,
+    endless_reads = const endless::READS,
+    endless_writes = const endless::WRITES,
+    endless_read = const endless::READ,
+    endless_written = const endless::WRITTEN,
+    endless_read_max = const endless::READ_MAX,
     names_epoch = const names::EPOCH,
     names_since = const names::SINCE,
     names_dirfd = const names::DIRFD,

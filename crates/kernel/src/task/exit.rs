@@ -170,7 +170,7 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>, zombie: Zombie) {
     }
     let is_init = process.is_init.load(Ordering::Relaxed);
     if is_init || machine.main_pid.load(Ordering::Relaxed) == pid {
-        machine.request_end(End::InitExited(status.shell_status()));
+        machine.request_end(End::InitExited(status));
         if is_init {
             return;
         }

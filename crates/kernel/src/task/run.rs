@@ -57,6 +57,7 @@ pub fn run_task(mut cx: TaskCx) {
             cx.ctx.make_way();
         }
         cx.lend_again();
+        cx.check_endless();
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.settle(if let Event::Syscall { nr, .. } = event { Some(nr) } else { None });
         cx.kicked = event == Event::Kicked;

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use abi::errno::{EBADF, EINVAL, EMFILE};
@@ -76,6 +76,8 @@ pub struct FdTable {
     slots: Mutex<Slots>,
     /// Tasks that have it. Who only looks at it, as /proc does, is none of them.
     users: AtomicUsize,
+    /// How often a descriptor was taken away or led elsewhere.
+    changes: AtomicU32,
     /// Tells tables apart: the owner of POSIX locks.
     pub id: u64,
 }
@@ -96,6 +98,7 @@ impl FdTable {
         FdTable {
             slots: Mutex::new(locks::FILES, slots),
             users: AtomicUsize::new(0),
+            changes: AtomicU32::new(0),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -117,6 +120,15 @@ impl FdTable {
     /// Several tasks have it (CLONE_FILES).
     pub(crate) fn is_shared(&self) -> bool {
         self.users.load(Ordering::Acquire) > 1
+    }
+
+    /// While this stays the same, each descriptor names the file that it named.
+    pub fn version(&self) -> (u64, u32) {
+        (self.id, self.changes.load(Ordering::Relaxed))
+    }
+
+    fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The open file of a descriptor; EBADF.
@@ -169,6 +181,7 @@ impl FdTable {
         if i as u64 >= limit.min(NR_OPEN) {
             return Err(EBADF);
         }
+        self.change();
         let old = self.slots.lock().put(i, Entry { file, cloexec });
         Ok(old.map(|e| e.file))
     }
@@ -176,6 +189,7 @@ impl FdTable {
     /// Takes a descriptor away; the caller calls [`close`] with the file. EBADF.
     pub fn remove(&self, fd: i32) -> Result<Arc<File>> {
         let i = index(fd)?;
+        self.change();
         let e = self.slots.lock().take(i);
         e.map(|e| e.file).ok_or(EBADF)
     }
@@ -189,6 +203,7 @@ impl FdTable {
 
     /// Takes all descriptors in a range away (close_range(2)).
     pub fn take_range(&self, first: u32, last: u32) -> Vec<Arc<File>> {
+        self.change();
         let mut slots = self.slots.lock();
         let end = slots.entries.len().min((last as usize).saturating_add(1));
         (first as usize..end).filter_map(|fd| slots.take(fd)).map(|e| e.file).collect()
@@ -207,6 +222,7 @@ impl FdTable {
 
     /// Takes the descriptors away that are not to survive execve(2).
     pub fn take_cloexec(&self) -> Vec<Arc<File>> {
+        self.change();
         let mut slots = self.slots.lock();
         let mut gone = Vec::new();
         for fd in 0..slots.entries.len() {
