@@ -717,13 +717,14 @@ impl Context for LinuxContext {
         let image = self.image()?;
         let shape = self.shape()?;
         // Held until the copy is made: what is rewritten and what is known of it must agree.
-        let patches = lock(&self.space.patches);
+        let mut patches = lock(&self.space.patches);
+        self.space.rewrite_for_children(&mut patches);
         let mut service = lock(&self.space.service);
         let engine = self.engine().clone();
         let (stub, service, thread) = engine.bear(&mut service, self.thread.futexes, |slot| {
             prepare(slot, Thread::slot_addr(0), Some(&shape), regs, image.as_deref());
         })?;
-        let space = LinuxSpace::new(engine, stub, service, patches.clone());
+        let space = LinuxSpace::new(engine, stub, service, patches.for_child());
         Ok(Box::new(LinuxContext::new(space, thread, regs.gs_base)))
     }
 

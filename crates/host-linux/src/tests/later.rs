@@ -44,6 +44,24 @@ fn they_are_done_when_it_goes_on() {
 }
 
 #[test]
+fn protections_are_changed_when_it_goes_on() {
+    let host = host();
+    let mut c = program(&host, &walker());
+    let s = c.space();
+    let read = hal::Prot { write: false, ..RW };
+    for (i, prot) in [read, hal::Prot::default(), read].into_iter().enumerate() {
+        let i = i as u64;
+        s.apply_lazy(&[MapOp::Protect { addr: page(i), len: 4096, prot }]).unwrap();
+        match c.run() {
+            Event::Exception(e) => assert_eq!((e.trapno, e.addr), (14, page(i))),
+            other => panic!("{other:?}"),
+        }
+        s.apply_lazy(&[MapOp::Protect { addr: page(i), len: 4096, prot: RW }]).unwrap();
+        assert_eq!(expect_call(&mut *c, 3)[0], page(i + 1));
+    }
+}
+
+#[test]
 fn who_looks_sees_them_done() {
     let host = host();
     let mut c = program(&host, &walker());

@@ -109,7 +109,8 @@ pub fn clone(cx: &mut TaskCx, a: &CloneArgs) -> Result<Pid> {
     if has(CLONE_CHILD_CLEARTID) {
         task.clear_child_tid.store(a.child_tid, Ordering::Relaxed);
     }
-    let child = TaskCx::new(task, ctx, mm, files);
+    let mut child = TaskCx::new(task, ctx, mm, files);
+    child.wants_actions = cx.actions_lent;
     if has(CLONE_PIDFD)
         && let Err(e) = give_pidfd(cx, a, &child.task)
     {

@@ -59,6 +59,8 @@ pub struct TaskCx {
     /// Actions for signals are lent to the stub, and how often the program has asked for a change since they were not.
     pub(crate) actions_lent: bool,
     pub(crate) action_calls: u32,
+    /// The parent had its actions lent: children of shells and daemons change theirs first of all.
+    pub(crate) wants_actions: bool,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -89,6 +91,7 @@ impl TaskCx {
             ahead: crate::vfs::ahead::Ahead::default(),
             actions_lent: false,
             action_calls: 0,
+            wants_actions: false,
             regs_final: false,
         }
     }
