@@ -126,8 +126,8 @@ impl TaskCx {
         self.update_fast_ids();
         let words = self.ctx.lend_signals();
         self.task.signals.lock().mask.keep_in(words);
-        let word = self.ctx.lend_robust_head();
-        self.task.robust_list.lock().keep_in(word);
+        let words = self.ctx.lend_end_words();
+        self.task.at_end.lock().keep_in(words);
         crate::signal::signals_changed(&self.task);
         // A kick between the old context's end and now would be lost.
         if !self.task.work().is_empty() {
