@@ -41,6 +41,8 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_rt_sigprocmask, SIGPROCMASK),
     (libc::SYS_set_robust_list, SET_ROBUST_LIST),
     (libc::SYS_rt_sigaction, SIGACTION),
+    (libc::SYS_fcntl, FCNTL),
+    (libc::SYS_getdents64, GETDENTS64),
 ];
 
 /// The table as the stub reads it.
