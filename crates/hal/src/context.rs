@@ -103,16 +103,32 @@ pub struct EndlessUse {
     pub written: u64,
 }
 
+/// What is lent of an open file beside its attributes.
+pub enum Contents<'a> {
+    /// Of a regular file: its bytes from the position on, at most so many.
+    File(&'a dyn HostFile, usize),
+    /// Nothing, of a regular file.
+    Unread,
+    /// Of a directory: what getdents64(2) gives from the position to the end, and the position there.
+    Listing(&'a [u8], u64),
+    /// Nothing, of a directory.
+    Unlisted,
+}
+
 /// An open file that a guest thread is lent: until it comes to the kernel next, it may answer calls about it by itself
-/// (read, pread64, lseek, fstat and its kin, close).
+/// (read, pread64, lseek, fstat and its kin, close; of directories getdents64, fstat, close; some of fcntl).
 pub struct Lending<'a> {
     pub fd: i32,
     /// Where the file's position is, and the contents begin.
     pub pos: u64,
     /// What fstat(2) gives.
     pub stat: [u8; Stat::SIZE],
-    /// The file, and how many bytes of it are to be lent at most.
-    pub contents: Option<(&'a dyn HostFile, usize)>,
+    /// What F_GETFL and F_GETFD give (fcntl(2)).
+    pub flags: u32,
+    pub fd_flags: u32,
+    /// The lowest descriptor that is free, which F_DUPFD_CLOEXEC may give once.
+    pub free: Option<i32>,
+    pub contents: Contents<'a>,
     /// Nothing comes behind the position, where no contents are lent.
     pub at_end: bool,
     /// [`crate::Host::lending_epoch`] from before anything of this was looked at.
@@ -125,6 +141,8 @@ pub struct Borrowed {
     /// Not beyond `i64::MAX`.
     pub pos: u64,
     pub closed: bool,
+    /// [`Lending::free`] was given, before the closing.
+    pub duplicated: bool,
     /// Calls that read, and bytes that they gave.
     pub reads: u32,
     pub bytes: u64,

@@ -247,7 +247,7 @@ impl LinuxContext {
 
     /// Tells the stub what it may answer: that, and what is asked of a file on loan and of names told ahead.
     fn show_lent(&self) {
-        let files = if self.on_loan.is_some() { served::FILES } else { 0 };
+        let files = self.on_loan.as_ref().map_or(0, |loan| loan.serves);
         let names = if self.names_told != 0 { served::NAMES } else { 0 };
         let served = self.lent | files | names | self.endless_served();
         self.slot().set32(ctl::LENT, if self.may_serve { served } else { 0 });

@@ -262,7 +262,8 @@ pub(crate) mod served {
         | 1 << NEWFSTATAT
         | 1 << CLOSE
         | 1 << FADVISE64
-        | 1 << IOCTL;
+        | 1 << IOCTL
+        | 1 << FCNTL;
     pub(crate) const STAT: u8 = 10;
     pub(crate) const LSTAT: u8 = 11;
     pub(crate) const SIGPROCMASK: u8 = 12;
@@ -273,6 +274,11 @@ pub(crate) mod served {
     pub(crate) const WRITE: u8 = 17;
     /// Those about descriptors in [`hal::Endless`].
     pub(crate) const ENDLESS: u32 = 1 << READ | 1 << WRITE;
+    pub(crate) const FCNTL: u8 = 18;
+    pub(crate) const GETDENTS64: u8 = 19;
+    /// Those about a directory on loan.
+    pub(crate) const DIRECTORIES: u32 =
+        1 << FSTAT | 1 << NEWFSTATAT | 1 << CLOSE | 1 << FCNTL | 1 << GETDENTS64;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers, or not there: always lent.
@@ -299,6 +305,14 @@ pub(crate) mod file {
     pub(crate) const BYTES: usize = 0xc38;
     /// `struct stat`.
     pub(crate) const STAT: usize = 0xc40;
+    /// What F_GETFL and F_GETFD give.
+    pub(crate) const FLAGS: usize = 0xcd0;
+    pub(crate) const FD_FLAGS: usize = 0xcd4;
+    /// What F_DUPFD_CLOEXEC gives, or -1; set by the stub once it did.
+    pub(crate) const FREE: usize = 0xcd8;
+    pub(crate) const DUPLICATED: usize = 0xcdc;
+    /// A directory's position behind what is lent of its listing.
+    pub(crate) const LISTED: usize = 0xce0;
     /// Nothing is believed longer than so many times the counter's step, as a power of two: 33 ms at 1 GHz, 7 at 5.
     pub(crate) const TIME: u32 = 25;
 }

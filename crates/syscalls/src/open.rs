@@ -117,8 +117,9 @@ fn finish_close(cx: &TaskCx, file: Arc<File>) {
 }
 
 fn close(cx: &mut TaskCx, a: Args) -> Result<u64> {
-    let file = cx.files.remove(a.i32(0))?;
-    finish_close(cx, file);
+    let fd = a.i32(0);
+    let file = cx.files.remove(fd)?;
+    cx.close(fd, file);
     Ok(0)
 }
 

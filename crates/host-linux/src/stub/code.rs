@@ -664,6 +664,8 @@ umlaut_stub_service_end:
     .long .Lset_tid_address - .Lhandlers
     .long .Lrseq - .Lhandlers
     .long .Lwrite - .Lhandlers
+    .long .Lfcntl - .Lhandlers
+    .long .Lgetdents64 - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -759,6 +761,17 @@ umlaut_stub_end:
     endless_read = const endless::READ,
     endless_written = const endless::WRITTEN,
     endless_read_max = const endless::READ_MAX,
+    file_flags = const file::FLAGS,
+    file_fd_flags = const file::FD_FLAGS,
+    file_free = const file::FREE,
+    file_duplicated = const file::DUPLICATED,
+    file_listed = const file::LISTED,
+    is_directory = const 1 << layout::served::GETDENTS64,
+    getfd = const libc::F_GETFD,
+    setfd = const libc::F_SETFD,
+    getfl = const libc::F_GETFL,
+    dupfd_cloexec = const libc::F_DUPFD_CLOEXEC,
+    fd_cloexec = const libc::FD_CLOEXEC,
     names_epoch = const names::EPOCH,
     names_since = const names::SINCE,
     names_dirfd = const names::DIRFD,

@@ -155,6 +155,12 @@ impl FdTable {
         self.slots.lock().entries.get(index(fd)?).and_then(Clone::clone).ok_or(EBADF)
     }
 
+    /// The lowest descriptor that is free, if it is below `limit`.
+    pub fn free(&self, limit: u64) -> Option<i32> {
+        let fd = self.slots.lock().find_free(0);
+        if (fd as u64) < limit.min(NR_OPEN) { Some(fd as i32) } else { None }
+    }
+
     /// Puts a file at the lowest free descriptor from `min` on; EMFILE if that is not below `limit`.
     pub fn alloc(&self, min: i32, limit: u64, file: Arc<File>, cloexec: bool) -> Result<i32> {
         let limit = limit.min(NR_OPEN);
@@ -262,10 +268,17 @@ impl FdTable {
 /// What closing a descriptor does: tells the file, and gives up the POSIX locks that this table has on it. The file itself
 /// ends with its last reference.
 pub fn close(task: &Task, files: &FdTable, file: Arc<File>) {
+    // Paths may have begun at the descriptor.
+    if let Some(inode) = file.path.dentry.inode_ref() {
+        super::ahead::leads_elsewhere(task, &**inode);
+    }
+    close_unnoticed(task, files, file);
+}
+
+/// [`close`] where nobody may have been told anything of paths that begin at the descriptor.
+pub(super) fn close_unnoticed(task: &Task, files: &FdTable, file: Arc<File>) {
     file.ops.closed(&file, task);
     let Some(inode) = file.path.dentry.inode_ref() else { return };
-    // Paths may have begun at the descriptor.
-    super::ahead::leads_elsewhere(task, &**inode);
     if let Some(parts) = inode.common().made() {
         parts.locks.release_posix(files.id);
     }

@@ -45,6 +45,8 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_set_tid_address, SET_TID_ADDRESS),
     (libc::SYS_rseq, RSEQ),
     (libc::SYS_write, WRITE),
+    (libc::SYS_fcntl, FCNTL),
+    (libc::SYS_getdents64, GETDENTS64),
 ];
 
 /// The table as the stub reads it.
