@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::Stat;
 
-use crate::{HostFile, Result, Space};
+use crate::{HostFile, Queue, Result, Space, Told};
 
 /// General registers of a guest thread (x86-64; what `ptrace` calls `user_regs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -302,6 +302,12 @@ pub trait Context: Send {
     /// Ends that; how many answers it used, as it says.
     fn foretold_used(&mut self) -> usize {
         0
+    }
+    /// Tells the guest thread of a receive queue, in one of [`crate::QUEUES`] places, until another is told there. What it is
+    /// told of bytes holds until [`Context::run`] returns, or until they are taken back. `None` if it cannot be told.
+    fn tell_queue(&mut self, place: usize, queue: &Queue<'_>) -> Option<Arc<dyn Told>> {
+        let _ = (place, queue);
+        None
     }
     /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
     fn forget_program(&mut self) {}

@@ -2,6 +2,7 @@
 
 mod foretold;
 mod lent;
+mod queues;
 
 use std::{
     sync::{Arc, Weak},
@@ -10,7 +11,7 @@ use std::{
 
 use hal::{
     Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
-    Kicker, Lending, MapOp, Prot, Regs, Result, RobustHead, SignalWords, Space, errno,
+    Kicker, Lending, MapOp, Prot, Queue, Regs, Result, RobustHead, SignalWords, Space, Told, errno,
 };
 
 use crate::{
@@ -66,6 +67,8 @@ pub(crate) struct LinuxContext {
     kept: Option<lent::OnLoan>,
     /// Names told ahead.
     names_told: usize,
+    /// Receive queues stand in the slot.
+    tells_queues: bool,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -122,6 +125,7 @@ impl LinuxContext {
             on_loan: None,
             kept: None,
             names_told: 0,
+            tells_queues: false,
             lost: false,
             lent: served::ALWAYS,
             may_serve: false,
@@ -829,8 +833,13 @@ impl Context for LinuxContext {
         self.forget_names()
     }
 
+    fn tell_queue(&mut self, place: usize, queue: &Queue<'_>) -> Option<Arc<dyn Told>> {
+        self.put_queue(place, queue)
+    }
+
     fn forget_program(&mut self) {
         self.flush();
+        self.forget_queues();
         self.captured = (0, 0);
         if self.names_told != 0 {
             self.forget_names();

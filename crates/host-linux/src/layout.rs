@@ -51,6 +51,8 @@ pub(crate) mod consts {
     /// What is captured of which system call, see [`crate::layout::capture`].
     pub(crate) const CAPTURES: usize = 0xc00;
     pub(crate) const CAPTURES_LEN: usize = 0x200;
+    /// Counts of [`hal::Host::raise`].
+    pub(crate) const COUNTS: usize = 0x800;
     /// Which system calls the stub may answer, see [`crate::layout::served`].
     pub(crate) const SERVED: usize = 0xe00;
     pub(crate) const SERVED_LEN: usize = 0x200;
@@ -128,6 +130,35 @@ pub(crate) mod ctl {
 
 /// Lowest offset in a slot where a signal frame may stand; below are the control page, the buffer and what is told ahead.
 pub(crate) const FRAME_LOWEST: usize = names::END;
+
+/// Receive queues that the thread was told of ([`hal::Queue`]): [`hal::QUEUES`] places.
+pub(crate) mod queues {
+    pub(crate) const START: usize = 0x7000;
+    pub(crate) const STEP: usize = 0x400;
+    pub(crate) const FD: usize = 0x00;
+    /// What is there: one of the numbers below.
+    pub(crate) const STATE: usize = 0x04;
+    /// Number in [`super::consts::COUNTS`], and what it must be.
+    pub(crate) const COUNT: usize = 0x08;
+    pub(crate) const LEN: usize = 0x0c;
+    pub(crate) const VALUE: usize = 0x10;
+    pub(crate) const BYTES: usize = 0x20;
+    pub(crate) const MOST: usize = hal::QUEUE_BYTES;
+    /// Nothing that is known.
+    pub(crate) const NOTHING: u32 = 0;
+    /// Bytes that the stub may give to the guest, if it makes this [`TAKEN`].
+    pub(crate) const GIVEN: u32 = 1;
+    pub(crate) const TAKEN: u32 = 2;
+    /// No bytes.
+    pub(crate) const EMPTY: u32 = 3;
+}
+
+const _: () = assert!(
+    queues::START >= ctl::BUFFER_END
+        && queues::START + hal::QUEUES * queues::STEP <= names::START
+        && queues::BYTES + queues::MOST <= queues::STEP
+        && consts::COUNTS + hal::COUNTS as usize * 8 <= consts::CAPTURES
+);
 
 /// Attributes of names told ahead ([`hal::Foreseen`]): a head, and the answers.
 pub(crate) mod names {
@@ -265,6 +296,7 @@ pub(crate) mod served {
     pub(crate) const SIGPROCMASK: u8 = 12;
     pub(crate) const SET_ROBUST_LIST: u8 = 13;
     pub(crate) const SIGACTION: u8 = 14;
+    pub(crate) const RECVFROM: u8 = 15;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers: always lent.

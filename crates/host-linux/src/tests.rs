@@ -7,6 +7,7 @@ mod foretold;
 mod later;
 mod lent;
 mod patched;
+mod queues;
 mod served;
 mod texts;
 

@@ -10,7 +10,7 @@ use core::arch::global_asm;
 use super::served;
 use crate::{
     errands,
-    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, reply, request, state},
+    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, queues, reply, request, state},
     sys::process,
 };
 
@@ -419,6 +419,7 @@ umlaut_stub_leave_end:
     served::signals!(),
     served::files!(),
     served::names!(),
+    served::queues!(),
     r#"
 // From here on is the service thread's: guest threads make no call at any instruction of this part.
 .globl umlaut_stub_service
@@ -651,6 +652,7 @@ umlaut_stub_service_end:
     .long .Lsigprocmask - .Lhandlers
     .long .Lset_robust_list - .Lhandlers
     .long .Lsigaction - .Lhandlers
+    .long .Lrecvfrom - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -747,6 +749,22 @@ umlaut_stub_end:
     names_stat = const names::STAT,
     names_name = const names::NAME,
     names_most = const names::MOST,
+    counts = const layout::CONSTS + consts::COUNTS as u64,
+    counts_len = const hal::COUNTS,
+    queues = const queues::START,
+    queues_len = const hal::QUEUES,
+    queues_step = const queues::STEP,
+    queue_fd = const queues::FD,
+    queue_state = const queues::STATE,
+    queue_count = const queues::COUNT,
+    queue_len = const queues::LEN,
+    queue_value = const queues::VALUE,
+    queue_bytes = const queues::BYTES,
+    queue_most = const queues::MOST,
+    queue_given = const queues::GIVEN,
+    queue_taken = const queues::TAKEN,
+    queue_empty = const queues::EMPTY,
+    eagain = const -libc::EAGAIN,
     nofollow = const libc::AT_SYMLINK_NOFOLLOW,
     fdcwd = const libc::AT_FDCWD,
     stat_len = const abi::Stat::SIZE,

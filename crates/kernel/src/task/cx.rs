@@ -55,6 +55,7 @@ pub struct TaskCx {
     /// The stub may answer calls by itself.
     pub(crate) may_lend: bool,
     pub(crate) lent: super::lent::Lent,
+    pub(crate) queues: super::queues::Queues,
     pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Actions for signals are lent to the stub, and how often the program has asked for a change since they were not.
     pub(crate) actions_lent: bool,
@@ -86,6 +87,7 @@ impl TaskCx {
             sees_futexes: false,
             may_lend: false,
             lent: super::lent::Lent::default(),
+            queues: super::queues::Queues::default(),
             ahead: crate::vfs::ahead::Ahead::default(),
             actions_lent: false,
             action_calls: 0,

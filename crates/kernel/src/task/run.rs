@@ -57,8 +57,10 @@ pub fn run_task(mut cx: TaskCx) {
             cx.ctx.make_way();
         }
         cx.lend_again();
+        cx.tell_queues();
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.settle(if let Event::Syscall { nr, .. } = event { Some(nr) } else { None });
+        cx.settle_queues();
         cx.kicked = event == Event::Kicked;
         match event {
             Event::Syscall { nr, args } => {

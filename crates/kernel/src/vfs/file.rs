@@ -159,6 +159,9 @@ impl File {
     }
     pub fn set_flags(&self, flags: OpenFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+        if let Some(s) = self.ops.as_socket() {
+            s.changed();
+        }
     }
     pub fn nonblocking(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)

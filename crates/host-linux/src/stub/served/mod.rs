@@ -12,10 +12,11 @@
 
 mod files;
 mod names;
+mod queues;
 mod signals;
 mod thread;
 
-pub(crate) use {files::files, names::names, signals::signals, thread::thread};
+pub(crate) use {files::files, names::names, queues::queues, signals::signals, thread::thread};
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
@@ -41,6 +42,7 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_rt_sigprocmask, SIGPROCMASK),
     (libc::SYS_set_robust_list, SET_ROBUST_LIST),
     (libc::SYS_rt_sigaction, SIGACTION),
+    (libc::SYS_recvfrom, RECVFROM),
 ];
 
 /// The table as the stub reads it.
