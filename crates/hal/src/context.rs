@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::Stat;
 
-use crate::{HostFile, Queue, Result, Space, Told};
+use crate::{End, HostFile, Queue, Result, Space, Told};
 
 /// General registers of a guest thread (x86-64; what `ptrace` calls `user_regs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -308,6 +308,15 @@ pub trait Context: Send {
     fn tell_queue(&mut self, place: usize, queue: &Queue<'_>) -> Option<Arc<dyn Told>> {
         let _ = (place, queue);
         None
+    }
+    /// Tells the guest thread where a file ends, until that is forgotten or another takes its place; false if it cannot.
+    fn tell_end(&mut self, end: &End) -> bool {
+        let _ = end;
+        false
+    }
+    /// Forgets what was told of the end of one file, or of all.
+    fn forget_ends(&mut self, fd: Option<i32>) {
+        let _ = fd;
     }
     /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
     fn forget_program(&mut self) {}

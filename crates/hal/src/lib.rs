@@ -21,7 +21,7 @@ pub use context::{
 };
 pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};
-pub use queue::{COUNTS, QUEUE_BYTES, QUEUES, Queue, Told};
+pub use queue::{COUNTS, End, QUEUE_BYTES, QUEUES, Queue, Told};
 pub use space::{Backing, MapOp, Prot, SharedMem, Space};
 pub use stream::{Interest, Ready, Stream, Watch, WinSize};
 

@@ -1,5 +1,6 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
+mod ends;
 mod foretold;
 mod lent;
 mod queues;
@@ -10,8 +11,8 @@ use std::{
 };
 
 use hal::{
-    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
-    Kicker, Lending, MapOp, Prot, Queue, Regs, Result, RobustHead, SignalWords, Space, Told, errno,
+    Backing, Borrowed, Context, CpuClock, End, Errno, Event, Exception, FastIds, Foreseen, FutexCall,
+    HostFile, Kicker, Lending, MapOp, Prot, Queue, Regs, Result, RobustHead, SignalWords, Space, Told, errno,
 };
 
 use crate::{
@@ -67,8 +68,9 @@ pub(crate) struct LinuxContext {
     kept: Option<lent::OnLoan>,
     /// Names told ahead.
     names_told: usize,
-    /// Receive queues stand in the slot.
+    /// Receive queues stand in the slot, and ends of files.
     tells_queues: bool,
+    tells_ends: bool,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -93,6 +95,7 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::SPIN, 0);
     slot.set32(ctl::FAST_VALID, 0);
     slot.set32(ctl::LENT, 0);
+    slot.set32(ctl::ENDS, 0);
     slot.set64(file::EPOCH, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
@@ -126,6 +129,7 @@ impl LinuxContext {
             kept: None,
             names_told: 0,
             tells_queues: false,
+            tells_ends: false,
             lost: false,
             lent: served::ALWAYS,
             may_serve: false,
@@ -249,7 +253,8 @@ impl LinuxContext {
     fn show_lent(&self) {
         let files = if self.on_loan.is_some() { served::FILES } else { 0 };
         let names = if self.names_told != 0 { served::NAMES } else { 0 };
-        self.slot().set32(ctl::LENT, if self.may_serve { self.lent | files | names } else { 0 });
+        let ends = if self.tells_ends { 1 << served::LSEEK } else { 0 };
+        self.slot().set32(ctl::LENT, if self.may_serve { self.lent | files | names | ends } else { 0 });
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -837,8 +842,17 @@ impl Context for LinuxContext {
         self.put_queue(place, queue)
     }
 
+    fn tell_end(&mut self, end: &End) -> bool {
+        self.put_end(end)
+    }
+
+    fn forget_ends(&mut self, fd: Option<i32>) {
+        self.drop_ends(fd);
+    }
+
     fn forget_program(&mut self) {
         self.flush();
+        self.drop_ends(None);
         self.forget_queues();
         self.captured = (0, 0);
         if self.names_told != 0 {

@@ -100,6 +100,8 @@ pub(crate) mod ctl {
     /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
     pub(crate) const BLOCKED: usize = 0x128;
     pub(crate) const PENDING: usize = 0x130;
+    /// Whether there is anything in [`crate::layout::ends`].
+    pub(crate) const ENDS: usize = 0x134;
     /// Where the list of robust futexes begins.
     pub(crate) const ROBUST: usize = 0x1f8;
     /// Errands before it goes on, see [`crate::errands`].
@@ -134,7 +136,7 @@ pub(crate) const FRAME_LOWEST: usize = names::END;
 /// Receive queues that the thread was told of ([`hal::Queue`]): [`hal::QUEUES`] places.
 pub(crate) mod queues {
     pub(crate) const START: usize = 0x7000;
-    pub(crate) const STEP: usize = 0x400;
+    pub(crate) const STEP: usize = 0x380;
     pub(crate) const FD: usize = 0x00;
     /// What is there: one of the numbers below.
     pub(crate) const STATE: usize = 0x04;
@@ -153,9 +155,22 @@ pub(crate) mod queues {
     pub(crate) const EMPTY: u32 = 3;
 }
 
+/// Ends of files that the thread was told of ([`hal::End`]), by the low bits of their descriptors.
+pub(crate) mod ends {
+    pub(crate) const START: usize = 0x7e00;
+    pub(crate) const STEP_SHIFT: usize = 5;
+    pub(crate) const PLACES: usize = 16;
+    pub(crate) const FD: usize = 0x00;
+    /// Number in [`super::consts::COUNTS`], or one beyond them if nothing is known, and what the count must be.
+    pub(crate) const COUNT: usize = 0x04;
+    pub(crate) const VALUE: usize = 0x08;
+    pub(crate) const SIZE: usize = 0x10;
+}
+
 const _: () = assert!(
     queues::START >= ctl::BUFFER_END
-        && queues::START + hal::QUEUES * queues::STEP <= names::START
+        && queues::START + hal::QUEUES * queues::STEP <= ends::START
+        && ends::START + (ends::PLACES << ends::STEP_SHIFT) <= names::START
         && queues::BYTES + queues::MOST <= queues::STEP
         && consts::COUNTS + hal::COUNTS as usize * 8 <= consts::CAPTURES
 );

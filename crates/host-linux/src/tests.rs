@@ -3,6 +3,7 @@
 mod asm;
 mod basics;
 mod copies;
+mod ends;
 mod foretold;
 mod later;
 mod lent;

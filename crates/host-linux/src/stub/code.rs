@@ -10,7 +10,9 @@ use core::arch::global_asm;
 use super::served;
 use crate::{
     errands,
-    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, queues, reply, request, state},
+    layout::{
+        self, capture, consts, ctl, ends, errand, file, flag, kind, names, queues, reply, request, state,
+    },
     sys::process,
 };
 
@@ -417,6 +419,7 @@ umlaut_stub_leave_end:
 "#,
     served::thread!(),
     served::signals!(),
+    served::ends!(),
     served::files!(),
     served::names!(),
     served::queues!(),
@@ -641,7 +644,7 @@ umlaut_stub_service_end:
     .long .Larch_prctl - .Lhandlers
     .long .Lread - .Lhandlers
     .long .Lpread64 - .Lhandlers
-    .long .Llseek - .Lhandlers
+    .long .Llseek_told - .Lhandlers
     .long .Lfstat - .Lhandlers
     .long .Lnewfstatat - .Lhandlers
     .long .Lclose - .Lhandlers
@@ -749,6 +752,15 @@ umlaut_stub_end:
     names_stat = const names::STAT,
     names_name = const names::NAME,
     names_most = const names::MOST,
+    ends = const ends::START,
+    ends_told = const ctl::ENDS,
+    ends_mask = const ends::PLACES - 1,
+    ends_shift = const ends::STEP_SHIFT,
+    end_fd = const ends::FD,
+    end_count = const ends::COUNT,
+    end_value = const ends::VALUE,
+    end_size = const ends::SIZE,
+    seek_end = const libc::SEEK_END,
     counts = const layout::CONSTS + consts::COUNTS as u64,
     counts_len = const hal::COUNTS,
     queues = const queues::START,

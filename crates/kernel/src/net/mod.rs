@@ -1,6 +1,7 @@
 //! Sockets as the kernel sees them: one trait in front of all families (socket(7)).
 
 use abi::Errno;
+use hal::Told;
 
 use crate::{
     error::Result,
@@ -32,6 +33,9 @@ pub struct Received {
     /// MSG_* result flags.
     pub flags: u32,
 }
+
+/// Takes what [`SocketOps::tell`] finds; answers who has it.
+pub type Tell<'a> = dyn FnMut(&[u8]) -> Option<Arc<dyn Told>> + 'a;
 
 /// Operations of a socket beyond those of a file. Addresses are raw `sockaddr` bytes. Blocking obeys
 /// `file.nonblocking()`, MSG_DONTWAIT and the socket's timeouts.
@@ -72,7 +76,7 @@ pub trait SocketOps: FileOps {
     fn changed(&self) {}
     /// Calls `tell` with all that recv(2) would give, or nothing where that is EAGAIN, unless there is more to it. Notes to
     /// whom bytes were told: they are the first that are given to anybody else once they are taken back.
-    fn tell(&self, _tell: &mut dyn FnMut(&[u8]) -> Option<Arc<dyn hal::Told>>) {}
+    fn tell(&self, _tell: &mut Tell<'_>) {}
     /// Takes bytes back that were told; whether they had been taken.
     fn settle(&self) -> bool {
         false

@@ -56,6 +56,7 @@ pub struct TaskCx {
     pub(crate) may_lend: bool,
     pub(crate) lent: super::lent::Lent,
     pub(crate) queues: super::queues::Queues,
+    pub(crate) ends_told: bool,
     pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Actions for signals are lent to the stub, and how often the program has asked for a change since they were not.
     pub(crate) actions_lent: bool,
@@ -88,6 +89,7 @@ impl TaskCx {
             may_lend: false,
             lent: super::lent::Lent::default(),
             queues: super::queues::Queues::default(),
+            ends_told: false,
             ahead: crate::vfs::ahead::Ahead::default(),
             actions_lent: false,
             action_calls: 0,

@@ -10,6 +10,7 @@ pub mod clone;
 pub mod cpu_time;
 pub mod cred;
 pub mod cx;
+mod ends;
 pub mod exec;
 mod exec_args;
 mod exec_cred;

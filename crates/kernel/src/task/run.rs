@@ -61,6 +61,7 @@ pub fn run_task(mut cx: TaskCx) {
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.settle(if let Event::Syscall { nr, .. } = event { Some(nr) } else { None });
         cx.settle_queues();
+        cx.settle_ends(&event);
         cx.kicked = event == Event::Kicked;
         match event {
             Event::Syscall { nr, args } => {

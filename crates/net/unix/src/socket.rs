@@ -14,12 +14,12 @@ use abi::{
     errno::{EAGAIN, ECONNRESET, EINTR, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE, ETIMEDOUT},
     net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, SHUT_RD, SHUT_RDWR, SHUT_WR, UCred},
 };
-use hal::{Host, Told};
+use hal::Host;
 use kernel::{
     ERESTART, Result,
     io::{Sink, Source},
     locks,
-    net::{Control, Received, SocketOps},
+    net::{Control, Received, SocketOps, Tell},
     signal,
     task::{Task, TaskCx, Work},
     vfs::{
@@ -430,7 +430,7 @@ impl SocketOps for UnixSocket {
     fn changed(&self) {
         self.host.raise(self.count);
     }
-    fn tell(&self, tell: &mut dyn FnMut(&[u8]) -> Option<Arc<dyn Told>>) {
+    fn tell(&self, tell: &mut Tell<'_>) {
         if self.kind != Kind::Stream || !self.state.lock().connected {
             return;
         }

@@ -10,13 +10,14 @@
 //! To add one: a number in [`crate::layout::served`], rows in [`ROWS`], the label in `.Lhandlers`, and a bit in the slot's
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
+mod ends;
 mod files;
 mod names;
 mod queues;
 mod signals;
 mod thread;
 
-pub(crate) use {files::files, names::names, queues::queues, signals::signals, thread::thread};
+pub(crate) use {ends::ends, files::files, names::names, queues::queues, signals::signals, thread::thread};
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
