@@ -180,6 +180,14 @@ pub trait Context: Send {
     /// Told before [`Context::run`] when the calling kernel thread has woken another one: it should not keep its processor
     /// busy while the guest runs.
     fn make_way(&mut self) {}
+    /// A number for this guest thread, not 0, and the processor that it has.
+    fn place(&self) -> (u64, u32) {
+        (0, 0)
+    }
+    /// The task waited, and was woken by one that had this place.
+    fn woken_from(&mut self, place: (u64, u32)) {
+        let _ = place;
+    }
 
     /// Registers at the last event. `rax` at a system call is the call's number until a result is set.
     fn regs(&mut self) -> Regs;

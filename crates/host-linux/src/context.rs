@@ -553,6 +553,14 @@ impl Context for LinuxContext {
         self.thread.seat.make_way();
     }
 
+    fn place(&self) -> (u64, u32) {
+        self.thread.seat.place()
+    }
+
+    fn woken_from(&mut self, place: (u64, u32)) {
+        self.thread.seat.woken_from(place);
+    }
+
     fn regs(&mut self) -> Regs {
         let gs_base = if self.own_gs { self.slot().get64(ctl::GS_BASE) } else { 0 };
         self.saved().to_regs(self.slot().get64(ctl::FS_BASE), gs_base)

@@ -8,7 +8,8 @@ compile_error!("guest code runs on x86-64 Linux hosts only");
 
 mod changes;
 pub mod check;
-pub mod confine;
+pub mod company;
+mod confine;
 mod context;
 pub mod dgram;
 mod doomed;

@@ -18,6 +18,20 @@ pub trait Wake: Send + Sync {
 
 thread_local! {
     static WOKE: Cell<bool> = const { Cell::new(false) };
+    static PLACE: Cell<Place> = const { Cell::new(Place { who: 0, cpu: 0 }) };
+}
+
+/// Who wakes others, and on which processor: numbers that are compared for equality alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// 0 for nobody.
+    pub who: u64,
+    pub cpu: u32,
+}
+
+/// Whom the calling thread will wake others for.
+pub fn stand_at(place: Place) {
+    PLACE.set(place);
 }
 
 /// Whether the calling thread has woken another one since it asked last.
@@ -30,6 +44,9 @@ pub fn woke_others() -> bool {
 pub struct Waiter {
     notified: AtomicU32,
     thread: Mutex<Option<Thread>>,
+    /// [`Place`] of the last who notified.
+    who: AtomicU64,
+    cpu: AtomicU32,
 }
 
 impl Waiter {
@@ -47,9 +64,22 @@ impl Waiter {
         if self.notified.swap(1, Ordering::SeqCst) == 0
             && let Some(t) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner)
         {
+            let place = PLACE.get();
+            self.cpu.store(place.cpu, Ordering::Relaxed);
+            self.who.store(place.who, Ordering::Relaxed);
             t.unpark();
             WOKE.set(true);
         }
+    }
+
+    /// Where the last notification came from, if it was told and not asked for yet.
+    pub fn woken_from(&self) -> Option<Place> {
+        let who = self.who.load(Ordering::Relaxed);
+        if who == 0 {
+            return None;
+        }
+        self.who.store(0, Ordering::Relaxed);
+        Some(Place { who, cpu: self.cpu.load(Ordering::Relaxed) })
     }
 
     /// Forgets a past notification. To be called before the condition is checked.
@@ -187,6 +217,19 @@ mod tests {
             more.into_iter().for_each(|t| q.remove(t));
         }
         assert_eq!(others.notified.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn where_a_wake_came_from_is_told_once() {
+        let w = Waiter::new();
+        w.attach();
+        w.notify();
+        assert_eq!(w.woken_from(), None);
+        let place = Place { who: 7, cpu: 1 };
+        stand_at(place);
+        w.clear();
+        w.notify();
+        assert_eq!((w.woken_from(), w.woken_from()), (Some(place), None));
     }
 
     #[test]
