@@ -8,8 +8,8 @@ compile_error!("guest code runs on x86-64 Linux hosts only");
 
 mod changes;
 pub mod check;
-pub mod company;
-mod confine;
+mod company;
+pub mod confine;
 mod context;
 pub mod dgram;
 mod doomed;
