@@ -168,7 +168,8 @@ impl LinuxSpace {
 
     fn thread(&self, futexes: Futexes, prepare: impl FnOnce(&Slot, u32)) -> Result<Arc<Thread>> {
         let mut spare = lock(&self.spare);
-        let parked = spare.parked.iter().rposition(|t| t.futexes == futexes);
+        // One may still be waking who waits for its last user.
+        let parked = spare.parked.iter().rposition(|t| t.futexes == futexes && t.is_stopped());
         if let Some(thread) = parked.map(|i| spare.parked.swap_remove(i)) {
             prepare(&thread.slot, thread.index);
             thread.take_kick();
@@ -239,7 +240,7 @@ impl LinuxSpace {
             return;
         }
         let mut spare = lock(&self.spare);
-        if spare.parked.len() < PARKED_MAX {
+        if spare.parked.len() < PARKED_MAX || !thread.is_stopped() {
             spare.parked.push(thread);
         } else {
             thread.end();

@@ -11,7 +11,8 @@ use super::served;
 use crate::{
     errands,
     layout::{
-        self, capture, consts, ctl, ends, errand, file, flag, kind, names, queues, reply, request, state,
+        self, capture, consts, ctl, endless, ends, errand, file, flag, kind, names, queues, reply, request,
+        state,
     },
     sys::process,
 };
@@ -240,7 +241,16 @@ umlaut_stub_call_ip:
 123: mov [rbx + {call_result}], rax
     mov ebp, {kind_called}
     jmp 16b
-35: test r14d, {f_frame}
+35: test r14d, {f_wake}
+    jz 38f
+    mov rdi, [rbx + {call} + 8]
+    mov esi, 1
+    mov edx, 1
+    mov eax, 202
+    syscall
+    mov ebp, {kind_called}
+    jmp 16b
+38: test r14d, {f_frame}
     jz 34f
 .globl umlaut_stub_trap
 umlaut_stub_trap:
@@ -419,6 +429,7 @@ umlaut_stub_leave_end:
 "#,
     served::thread!(),
     served::signals!(),
+    served::endless!(),
     served::ends!(),
     served::files!(),
     served::names!(),
@@ -642,7 +653,7 @@ umlaut_stub_service_end:
 .Lhandlers:
     .long .Lrefuse - .Lhandlers
     .long .Larch_prctl - .Lhandlers
-    .long .Lread - .Lhandlers
+    .long .Lread_any - .Lhandlers
     .long .Lpread64 - .Lhandlers
     .long .Llseek_told - .Lhandlers
     .long .Lfstat - .Lhandlers
@@ -655,6 +666,9 @@ umlaut_stub_service_end:
     .long .Lsigprocmask - .Lhandlers
     .long .Lset_robust_list - .Lhandlers
     .long .Lsigaction - .Lhandlers
+    .long .Lset_tid_address - .Lhandlers
+    .long .Lrseq - .Lhandlers
+    .long .Lwrite - .Lhandlers
     .long .Lrecvfrom - .Lhandlers
 // Behind the table.
 .subsection 2
@@ -723,6 +737,9 @@ umlaut_stub_end:
     blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,
     set_fs = const served::ARCH_SET_FS,
     robust = const ctl::ROBUST,
+    clear_tid = const ctl::CLEAR_TID,
+    fast_tid = const ctl::FAST + 4,
+    enosys = const -libc::ENOSYS,
     robust_len = const served::ROBUST_HEAD_LEN,
     get_fs = const served::ARCH_GET_FS,
     guest_last = const layout::REGION - 64,
@@ -740,6 +757,14 @@ umlaut_stub_end:
     file_reads = const file::READS,
     file_bytes = const file::BYTES,
     file_stat = const file::STAT,
+    endless_epoch = const endless::EPOCH,
+    endless_null = const endless::NULL,
+    endless_zero = const endless::ZERO,
+    endless_reads = const endless::READS,
+    endless_writes = const endless::WRITES,
+    endless_read = const endless::READ,
+    endless_written = const endless::WRITTEN,
+    endless_read_max = const endless::READ_MAX,
     names_epoch = const names::EPOCH,
     names_since = const names::SINCE,
     names_dirfd = const names::DIRFD,
@@ -808,6 +833,7 @@ umlaut_stub_end:
     f_gs = const flag::GS,
     f_cas = const flag::CAS,
     f_call = const flag::CALL,
+    f_wake = const flag::WAKE,
     call = const ctl::CALL,
     call_result = const ctl::CALL_RESULT,
     kind_called = const kind::CALLED << state::KIND_SHIFT | state::KERNEL,

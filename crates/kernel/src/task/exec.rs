@@ -27,13 +27,7 @@ use crate::{
     error::Result,
     mm::{Image, Mm},
     signal,
-    vfs::{
-        self,
-        fdtable::{self, FdTable},
-        file::File,
-        inode::Attr,
-        open::ExecGuard,
-    },
+    vfs::{self, fdtable, file::File, inode::Attr, open::ExecGuard},
 };
 
 /// What to run.
@@ -256,12 +250,7 @@ fn settle(cx: &mut TaskCx, new: super::exec_cred::NewCred, comm: Vec<u8>) {
 }
 
 fn close_on_exec(cx: &mut TaskCx) {
-    // Held by the task twice, like its memory.
-    if Arc::strong_count(&cx.files) > 2 {
-        let own: Arc<FdTable> = cx.files.fork();
-        *cx.task.files.write() = Some(own.clone());
-        cx.files = own;
-    }
+    cx.unshare_files();
     for file in cx.files.take_cloexec() {
         fdtable::close(&cx.task, &cx.files, file);
     }
