@@ -106,7 +106,7 @@ pub(crate) fn numa_maps(mm: &Mm, root: &Path) -> Vec<u8> {
                     b => vec![*b],
                 }));
             }
-            None if matches!(&*m.name, "[heap]" | "[stack]") => {
+            None if matches!(m.name, "[heap]" | "[stack]") => {
                 out.push(b' ');
                 out.extend(m.name.bytes().filter(u8::is_ascii_alphabetic));
             }
