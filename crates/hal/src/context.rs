@@ -174,12 +174,20 @@ pub trait SignalWords: Send + Sync {
 /// Flags of an action that are kept (rt_sigaction(2)).
 pub const ACTION_FLAGS: u32 = 0xdc00_0807;
 
-/// Where one guest thread's list of robust futexes begins (set_robust_list(2)), 0 for none: its stub may change it. Used from
-/// any thread of the kernel. Guest code can write it.
-pub trait RobustHead: Send + Sync {
-    fn get(&self) -> u64;
+/// Addresses of one guest thread that are looked at when it ends, 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndWord {
+    /// Where its list of robust futexes begins (set_robust_list(2)).
+    RobustHead,
+    /// What is cleared (set_tid_address(2)).
+    ClearTid,
+}
+
+/// Keeps them where the thread's stub may change them. Used from any thread of the kernel. Guest code can write them.
+pub trait EndWords: Send + Sync {
+    fn get(&self, word: EndWord) -> u64;
     /// Only while the guest thread is stopped.
-    fn set(&self, head: u64);
+    fn set(&self, word: EndWord, addr: u64);
 }
 
 /// Reads the processor time of one guest thread, from any thread of the kernel.
@@ -240,6 +248,12 @@ pub trait Context: Send {
     fn traps_futexes(&self) -> bool {
         false
     }
+    /// Leaves it to the guest thread, which will not be run any more, to wake one waiter at `addr` (any key but a private
+    /// one) after this. False if it cannot.
+    fn wake_at_end(&mut self, addr: u64) -> bool {
+        let _ = addr;
+        false
+    }
     /// Has the host serve a futex call that came here, on this thread; its result. EINTR if [`Kicker::kick`] ended it.
     fn host_futex(&mut self, call: &FutexCall) -> Result<u64> {
         let _ = call;
@@ -260,9 +274,8 @@ pub trait Context: Send {
         let _ = lend;
     }
 
-    /// Lets the stub keep the address of the list of robust futexes, and change it where the guest asks for it, from now on;
-    /// `None` if it cannot.
-    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+    /// Lets the stub keep these addresses, and change them where the guest asks for it, from now on; `None` if it cannot.
+    fn lend_end_words(&mut self) -> Option<Arc<dyn EndWords>> {
         None
     }
 

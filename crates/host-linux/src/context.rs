@@ -10,8 +10,8 @@ use std::{
 };
 
 use hal::{
-    Backing, Borrowed, Context, CpuClock, Endless, EndlessUse, Errno, Event, Exception, FastIds, Foreseen,
-    FutexCall, HostFile, Kicker, Lending, MapOp, Prot, Regs, Result, RobustHead, SignalWords, Space, errno,
+    Backing, Borrowed, Context, CpuClock, EndWords, Endless, EndlessUse, Errno, Event, Exception, FastIds,
+    Foreseen, FutexCall, HostFile, Kicker, Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
 };
 
 use crate::{
@@ -670,6 +670,19 @@ impl Context for LinuxContext {
         self.thread.futexes == Futexes::Trap
     }
 
+    fn wake_at_end(&mut self, addr: u64) -> bool {
+        let inside = addr.is_multiple_of(4) && addr < self.space.range().1;
+        // Only a thread that waits in the handler can be given to another task when it is done.
+        let able = self.at == At::Frame && self.thread.futexes == Futexes::Host && self.died.is_none();
+        if !inside || !able {
+            return false;
+        }
+        self.slot().set64(ctl::CALL + 8, addr);
+        self.slot().set32(ctl::FLAGS, flag::WAKE);
+        self.thread.resume();
+        true
+    }
+
     fn host_futex(&mut self, call: &FutexCall) -> Result<u64> {
         self.flush();
         if self.died.is_some() || self.thread.is_dead() {
@@ -722,13 +735,14 @@ impl Context for LinuxContext {
         let image = self.image()?;
         let shape = self.shape()?;
         // Held until the copy is made: what is rewritten and what is known of it must agree.
-        let patches = lock(&self.space.patches);
+        let mut patches = lock(&self.space.patches);
+        self.space.rewrite_for_children(&mut patches);
         let mut service = lock(&self.space.service);
         let engine = self.engine().clone();
         let (stub, service, thread) = engine.bear(&mut service, self.thread.futexes, |slot| {
             prepare(slot, Thread::slot_addr(0), Some(&shape), regs, image.as_deref());
         })?;
-        let space = LinuxSpace::new(engine, stub, service, patches.clone());
+        let space = LinuxSpace::new(engine, stub, service, patches.for_child());
         Ok(Box::new(LinuxContext::new(space, thread, regs.gs_base)))
     }
 
@@ -757,8 +771,8 @@ impl Context for LinuxContext {
         self.lend(if lend { self.lent | bit } else { self.lent & !bit });
     }
 
-    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
-        self.lend(self.lent | 1 << served::SET_ROBUST_LIST);
+    fn lend_end_words(&mut self) -> Option<Arc<dyn EndWords>> {
+        self.lend(self.lent | 1 << served::SET_ROBUST_LIST | 1 << served::SET_TID_ADDRESS);
         Some(self.thread.clone())
     }
 

@@ -98,7 +98,8 @@ pub(crate) mod ctl {
     /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
     pub(crate) const BLOCKED: usize = 0x128;
     pub(crate) const PENDING: usize = 0x130;
-    /// Where the list of robust futexes begins.
+    /// What is cleared at the thread's end, and where its list of robust futexes begins.
+    pub(crate) const CLEAR_TID: usize = 0x1f0;
     pub(crate) const ROBUST: usize = 0x1f8;
     /// Errands before it goes on, see [`crate::errands`].
     pub(crate) const ERRAND_COUNT: usize = 0x120;
@@ -204,6 +205,8 @@ pub(crate) mod flag {
     pub(crate) const ERRANDS: u32 = 0x40;
     /// Make the futex call of [`super::ctl::CALL`], and come back.
     pub(crate) const CALL: u32 = 0x80;
+    /// Wake one waiter at the first argument of [`super::ctl::CALL`], and come back; nobody waits for that.
+    pub(crate) const WAKE: u32 = 0x100;
 }
 
 /// Offsets in an errand: the call's number, its first three arguments (the third of 32 bits), and its result.
@@ -265,13 +268,15 @@ pub(crate) mod served {
     pub(crate) const SIGPROCMASK: u8 = 12;
     pub(crate) const SET_ROBUST_LIST: u8 = 13;
     pub(crate) const SIGACTION: u8 = 14;
+    pub(crate) const SET_TID_ADDRESS: u8 = 15;
+    pub(crate) const RSEQ: u8 = 16;
     pub(crate) const WRITE: u8 = 17;
     /// Those about descriptors in [`hal::Endless`].
     pub(crate) const ENDLESS: u32 = 1 << READ | 1 << WRITE;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
-    /// The calls that are about nothing but the thread's own registers: always lent.
-    pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL;
+    /// The calls that are about nothing but the thread's own registers, or not there: always lent.
+    pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL | 1 << RSEQ;
 }
 
 /// Offsets in the control page of what is known of a file on loan ([`hal::Lending`]).

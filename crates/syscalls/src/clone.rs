@@ -1,7 +1,5 @@
 //! New tasks: clone, clone3, fork, vfork, set_tid_address.
 
-use std::sync::atomic::Ordering;
-
 use abi::{
     errno::{E2BIG, EINVAL},
     nr,
@@ -13,6 +11,7 @@ use abi::{
 };
 use kernel::{
     Result,
+    futex::EndWord,
     task::{
         TaskCx,
         clone::{CloneArgs, clone as clone_task},
@@ -119,6 +118,6 @@ fn vfork(cx: &mut TaskCx, _: Args) -> Result<u64> {
 }
 
 fn set_tid_address(cx: &mut TaskCx, a: Args) -> Result<u64> {
-    cx.task.clear_child_tid.store(a.u64(0), Ordering::Relaxed);
+    cx.task.at_end.lock().set(EndWord::ClearTid, a.u64(0));
     Ok(u64::from(cx.task.tid().cast_unsigned()))
 }

@@ -238,7 +238,16 @@ umlaut_stub_call_ip:
 123: mov [rbx + {call_result}], rax
     mov ebp, {kind_called}
     jmp 16b
-35: test r14d, {f_frame}
+35: test r14d, {f_wake}
+    jz 38f
+    mov rdi, [rbx + {call} + 8]
+    mov esi, 1
+    mov edx, 1
+    mov eax, 202
+    syscall
+    mov ebp, {kind_called}
+    jmp 16b
+38: test r14d, {f_frame}
     jz 34f
 .globl umlaut_stub_trap
 umlaut_stub_trap:
@@ -652,8 +661,8 @@ umlaut_stub_service_end:
     .long .Lsigprocmask - .Lhandlers
     .long .Lset_robust_list - .Lhandlers
     .long .Lsigaction - .Lhandlers
-    .long .Lrefuse - .Lhandlers
-    .long .Lrefuse - .Lhandlers
+    .long .Lset_tid_address - .Lhandlers
+    .long .Lrseq - .Lhandlers
     .long .Lwrite - .Lhandlers
 // Behind the table.
 .subsection 2
@@ -722,6 +731,9 @@ umlaut_stub_end:
     blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,
     set_fs = const served::ARCH_SET_FS,
     robust = const ctl::ROBUST,
+    clear_tid = const ctl::CLEAR_TID,
+    fast_tid = const ctl::FAST + 4,
+    enosys = const -libc::ENOSYS,
     robust_len = const served::ROBUST_HEAD_LEN,
     get_fs = const served::ARCH_GET_FS,
     guest_last = const layout::REGION - 64,
@@ -790,6 +802,7 @@ umlaut_stub_end:
     f_gs = const flag::GS,
     f_cas = const flag::CAS,
     f_call = const flag::CALL,
+    f_wake = const flag::WAKE,
     call = const ctl::CALL,
     call_result = const ctl::CALL_RESULT,
     kind_called = const kind::CALLED << state::KIND_SHIFT | state::KERNEL,

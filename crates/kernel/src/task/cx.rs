@@ -60,6 +60,8 @@ pub struct TaskCx {
     /// Actions for signals are lent to the stub, and how often the program has asked for a change since they were not.
     pub(crate) actions_lent: bool,
     pub(crate) action_calls: u32,
+    /// The parent had its actions lent: children of shells and daemons change theirs first of all.
+    pub(crate) wants_actions: bool,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -91,6 +93,7 @@ impl TaskCx {
             ahead: crate::vfs::ahead::Ahead::default(),
             actions_lent: false,
             action_calls: 0,
+            wants_actions: false,
             regs_final: false,
         }
     }
@@ -136,8 +139,8 @@ impl TaskCx {
         self.update_fast_ids();
         let words = self.ctx.lend_signals();
         self.task.signals.lock().mask.keep_in(words);
-        let word = self.ctx.lend_robust_head();
-        self.task.robust_list.lock().keep_in(word);
+        let words = self.ctx.lend_end_words();
+        self.task.at_end.lock().keep_in(words);
         crate::signal::signals_changed(&self.task);
         // A kick between the old context's end and now would be lost.
         if !self.task.work().is_empty() {

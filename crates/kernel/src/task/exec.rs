@@ -197,6 +197,7 @@ fn replace(
         guard: Some(Arc::new(found.guard)),
         start_code: loaded.code.0,
         end_code: loaded.code.1,
+        interp: (loaded.interp_base, loaded.interp_end),
         start_data: loaded.data.0,
         end_data: loaded.data.1,
         start_stack: stack.sp,

@@ -50,7 +50,7 @@ pub use work::Work;
 
 use crate::{
     error::{ERESTART, Result},
-    futex::RobustList,
+    futex::AtEnd,
     ipc::{IpcNs, sem::SemUndo},
     locks,
     machine::Machine,
@@ -116,10 +116,8 @@ pub struct Task {
     pub fs: RwLock<Arc<FsContext>>,
     pub cred: RwLock<Arc<Cred>>,
     pub signals: Mutex<TaskSignals>,
-    /// Address cleared and woken when the task ends (set_tid_address(2)), 0 for none.
-    pub clear_child_tid: AtomicU64,
-    /// set_robust_list(2).
-    pub robust_list: Mutex<RobustList>,
+    /// set_robust_list(2), set_tid_address(2).
+    pub at_end: Mutex<AtEnd>,
     /// Monotonic nanoseconds when it began.
     pub start_ns: u64,
     pub stats: TaskStats,
@@ -218,8 +216,7 @@ impl Task {
             fs: RwLock::new(locks::LEAF, p.fs),
             cred: RwLock::new(locks::LEAF, p.cred),
             signals: Mutex::new(locks::TASK, p.signals),
-            clear_child_tid: AtomicU64::new(0),
-            robust_list: Mutex::new(locks::LEAF, RobustList::default()),
+            at_end: Mutex::new(locks::LEAF, AtEnd::default()),
             start_ns,
             stats: TaskStats::default(),
             parked: AtomicBool::new(false),

@@ -41,6 +41,10 @@ pub trait Dispatch: Send + Sync {
 pub fn run_task(mut cx: TaskCx) {
     cx.task.waiter.attach();
     cx.attach_context();
+    if cx.wants_actions {
+        cx.lend_actions();
+        cx.wants_actions = false;
+    }
     let machine = cx.task.machine.clone();
     let dispatch = machine.dispatch.clone();
     // Work may have been posted before the kicker was known.

@@ -42,6 +42,8 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_rt_sigprocmask, SIGPROCMASK),
     (libc::SYS_set_robust_list, SET_ROBUST_LIST),
     (libc::SYS_rt_sigaction, SIGACTION),
+    (libc::SYS_set_tid_address, SET_TID_ADDRESS),
+    (libc::SYS_rseq, RSEQ),
     (libc::SYS_write, WRITE),
 ];
 
