@@ -76,6 +76,7 @@ pub struct Machine {
     /// Locks that the kernel hands over.
     pub futexes: crate::futex::PiTable,
     pub load: crate::load::LoadAverage,
+    pub(crate) sigio: crate::vfs::sigio::SigioThread,
     /// What /proc/sys sets.
     pub tunables: crate::tunables::Tunables,
     /// Value of /proc/exitcode.
@@ -119,6 +120,7 @@ impl Machine {
             main_pid: AtomicI32::new(0),
             futexes: crate::futex::PiTable::default(),
             load: crate::load::LoadAverage::default(),
+            sigio: Default::default(),
             tunables: crate::tunables::Tunables::new(p.config.memory),
             exit_code: AtomicI32::new(0),
             end: Mutex::new(locks::LEAF, None),

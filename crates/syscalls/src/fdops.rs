@@ -28,6 +28,7 @@ use kernel::{
         lock::{Lock, Owner, Range},
         permission,
         pipe::PipeEnd,
+        sigio::{FileSignals, Target},
     },
 };
 
@@ -77,7 +78,7 @@ fn fcntl(cx: &mut TaskCx, a: Args) -> Result<u64> {
         return Err(EBADF);
     }
     match cmd {
-        F_SETFL => set_flags(cx, &file, OpenFlags::from_bits_truncate(a.u32(2))),
+        F_SETFL => set_flags(cx, fd, &file, OpenFlags::from_bits_truncate(a.u32(2))),
         F_GETLK | F_OFD_GETLK => get_lock(cx, &file, cmd, a.u64(2)),
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => set_lock(cx, fd, &file, cmd, a.u64(2)),
         F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX | F_SETSIG | F_GETSIG => owner(cx, &file, cmd, a),
@@ -104,8 +105,11 @@ fn fcntl(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
 }
 
-fn set_flags(cx: &TaskCx, file: &File, new: OpenFlags) -> Result<u64> {
+fn set_flags(cx: &TaskCx, fd: i32, file: &Arc<File>, mut new: OpenFlags) -> Result<u64> {
     let old = file.flags();
+    if !file.ops.signals_io() {
+        new -= OpenFlags::ASYNC;
+    }
     if new.contains(OpenFlags::NOATIME) && !old.contains(OpenFlags::NOATIME) {
         let inode = file.path.inode()?;
         if !permission::is_owner(&**inode, &cx.cred())? {
@@ -113,9 +117,17 @@ fn set_flags(cx: &TaskCx, file: &File, new: OpenFlags) -> Result<u64> {
         }
     }
     let flags = (old - OpenFlags::SETFL) | (new & OpenFlags::SETFL);
-    file.ops.set_flags(file, flags)?;
-    file.set_flags(flags);
+    change_flags(cx, fd, file, flags)?;
     Ok(0)
+}
+
+fn change_flags(cx: &TaskCx, fd: i32, file: &Arc<File>, flags: OpenFlags) -> Result<()> {
+    file.ops.set_flags(file, flags)?;
+    if (file.flags() ^ flags).contains(OpenFlags::ASYNC) {
+        FileSignals::watch(file, &cx.task, fd, flags.contains(OpenFlags::ASYNC))?;
+    }
+    file.set_flags(flags);
+    Ok(())
 }
 
 /// The byte range of a `struct flock`; EINVAL for one that begins before the file.
@@ -204,32 +216,30 @@ fn set_lock(cx: &mut TaskCx, fd: i32, file: &Arc<File>, cmd: u32, addr: u64) -> 
 }
 
 fn owner(cx: &mut TaskCx, file: &File, cmd: u32, a: Args) -> Result<u64> {
-    let now = file.owner.load(Ordering::Relaxed).cast_signed();
+    let signals = file.signals();
     match cmd {
         F_SETOWN => {
-            file.owner.store(i64::from(a.i32(2)).cast_unsigned(), Ordering::Relaxed);
-            file.ops.set_owner(i64::from(a.i32(2)));
-            Ok(0)
+            let id = a.i32(2);
+            let kind = if id < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
+            set_owner(cx, file, Target { kind, id: id.checked_abs().ok_or(EINVAL)? })
         }
-        F_GETOWN => Ok(now.cast_unsigned()),
+        F_GETOWN => Ok(signals.target().map_or(0, |t| {
+            let group = t.kind == F_OWNER_PGRP;
+            i64::from(if group { -t.id } else { t.id }).cast_unsigned()
+        })),
         F_SETOWN_EX => {
             let o = FOwnerEx::decode(&cx.read_array(a.u64(2))?);
-            let v = match o.kind {
-                F_OWNER_TID | F_OWNER_PID => i64::from(o.pid),
-                F_OWNER_PGRP => -i64::from(o.pid),
-                _ => return Err(EINVAL),
-            };
+            if !matches!(o.kind, F_OWNER_TID | F_OWNER_PID | F_OWNER_PGRP) {
+                return Err(EINVAL);
+            }
             if o.pid < 0 {
                 return Err(ESRCH);
             }
-            file.owner.store(v.cast_unsigned(), Ordering::Relaxed);
-            file.ops.set_owner(v);
-            Ok(0)
+            set_owner(cx, file, Target { kind: o.kind, id: o.pid })
         }
         F_GETOWN_EX => {
-            let kind = if now < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
-            let o = FOwnerEx { kind, pid: i32::try_from(now.unsigned_abs()).unwrap_or(0) };
-            cx.copy_out(a.u64(2), &o.encode())?;
+            let t = signals.target().unwrap_or(Target { kind: F_OWNER_PID, id: 0 });
+            cx.copy_out(a.u64(2), &FOwnerEx { kind: t.kind, pid: t.id }.encode())?;
             Ok(0)
         }
         F_SETSIG => {
@@ -237,11 +247,18 @@ fn owner(cx: &mut TaskCx, file: &File, cmd: u32, a: Args) -> Result<u64> {
             if sig > 64 {
                 return Err(EINVAL);
             }
-            file.owner_signal.store(sig, Ordering::Relaxed);
+            signals.set_signal(sig);
             Ok(0)
         }
-        _ => Ok(u64::from(file.owner_signal.load(Ordering::Relaxed))),
+        _ => Ok(u64::from(signals.signal())),
     }
+}
+
+/// Number 0 names nobody.
+fn set_owner(cx: &TaskCx, file: &File, t: Target) -> Result<u64> {
+    file.signals().set_target((t.id != 0).then_some(t), &cx.task)?;
+    file.ops.set_owner(i64::from(if t.kind == F_OWNER_PGRP { -t.id } else { t.id }));
+    Ok(0)
 }
 
 fn add_seals(file: &File, mut new: u32) -> Result<u64> {
@@ -350,8 +367,7 @@ fn ioctl(cx: &mut TaskCx, a: Args) -> Result<u64> {
             let on = cx.read_u32(arg)? != 0;
             let bit = if cmd == FIONBIO { OpenFlags::NONBLOCK } else { OpenFlags::ASYNC };
             let flags = if on { file.flags() | bit } else { file.flags() - bit };
-            file.ops.set_flags(&file, flags)?;
-            file.set_flags(flags);
+            change_flags(cx, a.i32(0), &file, flags)?;
             return Ok(0);
         }
         _ => {}

@@ -168,6 +168,9 @@ impl FileOps for TtyFile {
         }
         e
     }
+    fn signals_io(&self) -> bool {
+        true
+    }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
         vec![self.tty.read_wait.clone(), self.tty.write_wait.clone()]
     }

@@ -269,6 +269,9 @@ impl FileOps for PtyMaster {
         }
         e
     }
+    fn signals_io(&self) -> bool {
+        true
+    }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
         vec![self.link.read_wait.clone(), self.link.write_wait.clone()]
     }

@@ -11,7 +11,7 @@ use std::{
 use abi::OpenFlags;
 use ksync::{Mutex, WaitQueue};
 
-use super::{events, inode::Inode, open::WriteGuard, path::Path, poll::PollEvents};
+use super::{events, inode::Inode, open::WriteGuard, path::Path, poll::PollEvents, sigio::FileSignals};
 use crate::{
     error::Result,
     io::{Sink, Source},
@@ -137,6 +137,10 @@ pub trait FileOps: Any + Send + Sync {
     fn set_flags(&self, _file: &File, _flags: OpenFlags) -> Result<()> {
         Ok(())
     }
+    /// Signals can tell when it is ready (O_ASYNC).
+    fn signals_io(&self) -> bool {
+        false
+    }
     /// Somebody was named to get signals about it (F_SETOWN): a process, or a group if negative.
     fn set_owner(&self, _owner: i64) {}
     /// A descriptor was closed by a process (flush(2)-like moment).
@@ -160,10 +164,8 @@ pub struct File {
     pub path: Path,
     flags: AtomicU32,
     pos: Mutex<u64>,
-    /// F_SETOWN target: pid, negative for a group, 0 for none.
-    pub owner: AtomicU64,
-    /// Signal number set by F_SETSIG.
-    pub owner_signal: AtomicU32,
+    /// Who is told by signals that it is ready; there once somebody asked for that.
+    signals: OnceLock<Box<FileSignals>>,
     /// Unique number, to tell open files apart (OFD locks, kcmp).
     pub id: u64,
     /// Counts the file as being written to.
@@ -192,6 +194,9 @@ impl File {
     pub fn inode(&self) -> Option<Arc<dyn Inode>> {
         self.path.dentry.inode()
     }
+    pub fn signals(&self) -> &FileSignals {
+        self.signals.get_or_init(Box::default)
+    }
     /// The position, locked for the length of one read, write or seek.
     pub fn pos(&self) -> ksync::MutexGuard<'_, u64> {
         self.pos.lock()
@@ -203,8 +208,7 @@ impl File {
             path,
             flags: AtomicU32::new(flags.bits()),
             pos: Mutex::new(locks::FILE_POS, 0),
-            owner: AtomicU64::new(0),
-            owner_signal: AtomicU32::new(0),
+            signals: OnceLock::new(),
             write: OnceLock::new(),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         })

@@ -27,6 +27,7 @@ pub mod poll;
 pub mod pseudo;
 pub mod rename;
 pub mod rw;
+pub mod sigio;
 pub mod signalfd;
 pub mod splice;
 pub mod timerfd;

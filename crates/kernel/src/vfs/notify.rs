@@ -446,6 +446,9 @@ impl FileOps for Inotify {
             PollEvents::IN | PollEvents::RDNORM
         }
     }
+    fn signals_io(&self) -> bool {
+        true
+    }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
         vec![self.wait.clone()]
     }

@@ -374,6 +374,9 @@ impl FileOps for PipeEnd {
         e
     }
 
+    fn signals_io(&self) -> bool {
+        true
+    }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
         let mut q = Vec::with_capacity(2);
         if self.reads {

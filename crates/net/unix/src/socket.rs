@@ -316,6 +316,9 @@ impl FileOps for UnixSocket {
     fn poll(&self, _: &File) -> PollEvents {
         self.poll_bits()
     }
+    fn signals_io(&self) -> bool {
+        true
+    }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
         vec![self.read_wait.clone(), self.budget.wait.clone()]
     }
