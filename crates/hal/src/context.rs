@@ -96,6 +96,25 @@ pub enum Contents<'a> {
     Unlisted,
 }
 
+/// Descriptors that a guest thread may answer calls about by itself: whatever is written to the one is gone, and the other
+/// gives zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endless {
+    pub null: Option<i32>,
+    pub zero: Option<i32>,
+    /// [`crate::Host::lending_epoch`] from before they were looked at.
+    pub epoch: u64,
+}
+
+/// Calls and bytes about them. Claims of the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndlessUse {
+    pub reads: u32,
+    pub writes: u32,
+    pub read: u64,
+    pub written: u64,
+}
+
 /// An open file that a guest thread is lent: until it comes to the kernel next, it may answer calls about it by itself
 /// (read, pread64, lseek, fstat and its kin, close; of directories getdents64, fstat, close; some of fcntl).
 pub struct Lending<'a> {
@@ -173,12 +192,20 @@ pub trait SignalWords: Send + Sync {
 /// Flags of an action that are kept (rt_sigaction(2)).
 pub const ACTION_FLAGS: u32 = 0xdc00_0807;
 
-/// Where one guest thread's list of robust futexes begins (set_robust_list(2)), 0 for none: its stub may change it. Used from
-/// any thread of the kernel. Guest code can write it.
-pub trait RobustHead: Send + Sync {
-    fn get(&self) -> u64;
+/// Addresses of one guest thread that are looked at when it ends, 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndWord {
+    /// Where its list of robust futexes begins (set_robust_list(2)).
+    RobustHead,
+    /// What is cleared (set_tid_address(2)).
+    ClearTid,
+}
+
+/// Keeps them where the thread's stub may change them. Used from any thread of the kernel. Guest code can write them.
+pub trait EndWords: Send + Sync {
+    fn get(&self, word: EndWord) -> u64;
     /// Only while the guest thread is stopped.
-    fn set(&self, head: u64);
+    fn set(&self, word: EndWord, addr: u64);
 }
 
 /// Reads the processor time of one guest thread, from any thread of the kernel.
@@ -239,6 +266,12 @@ pub trait Context: Send {
     fn traps_futexes(&self) -> bool {
         false
     }
+    /// Leaves it to the guest thread, which will not be run any more, to wake one waiter at `addr` (any key but a private
+    /// one) after this. False if it cannot.
+    fn wake_at_end(&mut self, addr: u64) -> bool {
+        let _ = addr;
+        false
+    }
     /// Has the host serve a futex call that came here, on this thread; its result. EINTR if [`Kicker::kick`] ended it.
     fn host_futex(&mut self, call: &FutexCall) -> Result<u64> {
         let _ = call;
@@ -259,9 +292,8 @@ pub trait Context: Send {
         let _ = lend;
     }
 
-    /// Lets the stub keep the address of the list of robust futexes, and change it where the guest asks for it, from now on;
-    /// `None` if it cannot.
-    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
+    /// Lets the stub keep these addresses, and change them where the guest asks for it, from now on; `None` if it cannot.
+    fn lend_end_words(&mut self) -> Option<Arc<dyn EndWords>> {
         None
     }
 
@@ -310,6 +342,15 @@ pub trait Context: Send {
     /// Lends again what was kept; false if there is nothing.
     fn lend_file_again(&mut self) -> bool {
         false
+    }
+    /// Lends descriptors of files without contents of their own, in place of those lent before; they may be used until
+    /// lent anew or files are recalled.
+    fn lend_endless(&mut self, files: &Endless) {
+        let _ = files;
+    }
+    /// What the guest thread says it did with them since it was asked last.
+    fn endless_used(&mut self) -> EndlessUse {
+        EndlessUse::default()
     }
     /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
     /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.

@@ -15,8 +15,8 @@ mod space;
 mod stream;
 
 pub use context::{
-    ACTION_FLAGS, Borrowed, Contents, Context, CpuClock, Event, Exception, FastIds, Foreseen, FutexCall,
-    Kicker, Lending, Regs, RobustHead, SignalWords,
+    ACTION_FLAGS, Borrowed, Contents, Context, CpuClock, EndWord, EndWords, Endless, EndlessUse, Event,
+    Exception, FastIds, Foreseen, FutexCall, Kicker, Lending, Regs, SignalWords,
 };
 pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};

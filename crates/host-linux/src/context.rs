@@ -1,5 +1,6 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
+mod endless;
 mod foretold;
 mod lent;
 
@@ -9,14 +10,14 @@ use std::{
 };
 
 use hal::{
-    Backing, Borrowed, Context, CpuClock, Errno, Event, Exception, FastIds, Foreseen, FutexCall, HostFile,
-    Kicker, Lending, MapOp, Prot, Regs, Result, RobustHead, SignalWords, Space, errno,
+    Backing, Borrowed, Context, CpuClock, EndWords, Endless, EndlessUse, Errno, Event, Exception, FastIds,
+    Foreseen, FutexCall, HostFile, Kicker, Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
 };
 
 use crate::{
     engine::{Engine, FrameShape, lock},
     host::StartError,
-    layout::{PAGE, ctl, file, flag, kind, names, reg, served},
+    layout::{self, PAGE, ctl, file, flag, kind, names, reg, served},
     slots::Slot,
     space::LinuxSpace,
     stub::code,
@@ -66,6 +67,7 @@ pub(crate) struct LinuxContext {
     kept: Option<lent::OnLoan>,
     /// Names told ahead.
     names_told: usize,
+    endless: Endless,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -91,6 +93,7 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::FAST_VALID, 0);
     slot.set32(ctl::LENT, 0);
     slot.set64(file::EPOCH, 0);
+    slot.set64(layout::endless::EPOCH, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
     slot.set64(ctl::FS_BASE, regs.fs_base);
@@ -120,6 +123,7 @@ impl LinuxContext {
             later_at: ctl::BUFFER,
             later_end: ctl::BUFFER_END,
             on_loan: None,
+            endless: Endless::default(),
             kept: None,
             names_told: 0,
             lost: false,
@@ -245,7 +249,8 @@ impl LinuxContext {
     fn show_lent(&self) {
         let files = self.on_loan.as_ref().map_or(0, |loan| loan.serves);
         let names = if self.names_told != 0 { served::NAMES } else { 0 };
-        self.slot().set32(ctl::LENT, if self.may_serve { self.lent | files | names } else { 0 });
+        let served = self.lent | files | names | self.endless_served();
+        self.slot().set32(ctl::LENT, if self.may_serve { served } else { 0 });
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -665,6 +670,19 @@ impl Context for LinuxContext {
         self.thread.futexes == Futexes::Trap
     }
 
+    fn wake_at_end(&mut self, addr: u64) -> bool {
+        let inside = addr.is_multiple_of(4) && addr < self.space.range().1;
+        // Only a thread that waits in the handler can be given to another task when it is done.
+        let able = self.at == At::Frame && self.thread.futexes == Futexes::Host && self.died.is_none();
+        if !inside || !able {
+            return false;
+        }
+        self.slot().set64(ctl::CALL + 8, addr);
+        self.slot().set32(ctl::FLAGS, flag::WAKE);
+        self.thread.resume();
+        true
+    }
+
     fn host_futex(&mut self, call: &FutexCall) -> Result<u64> {
         self.flush();
         if self.died.is_some() || self.thread.is_dead() {
@@ -717,13 +735,14 @@ impl Context for LinuxContext {
         let image = self.image()?;
         let shape = self.shape()?;
         // Held until the copy is made: what is rewritten and what is known of it must agree.
-        let patches = lock(&self.space.patches);
+        let mut patches = lock(&self.space.patches);
+        self.space.rewrite_for_children(&mut patches);
         let mut service = lock(&self.space.service);
         let engine = self.engine().clone();
         let (stub, service, thread) = engine.bear(&mut service, self.thread.futexes, |slot| {
             prepare(slot, Thread::slot_addr(0), Some(&shape), regs, image.as_deref());
         })?;
-        let space = LinuxSpace::new(engine, stub, service, patches.clone());
+        let space = LinuxSpace::new(engine, stub, service, patches.for_child());
         Ok(Box::new(LinuxContext::new(space, thread, regs.gs_base)))
     }
 
@@ -752,8 +771,8 @@ impl Context for LinuxContext {
         self.lend(if lend { self.lent | bit } else { self.lent & !bit });
     }
 
-    fn lend_robust_head(&mut self) -> Option<Arc<dyn RobustHead>> {
-        self.lend(self.lent | 1 << served::SET_ROBUST_LIST);
+    fn lend_end_words(&mut self) -> Option<Arc<dyn EndWords>> {
+        self.lend(self.lent | 1 << served::SET_ROBUST_LIST | 1 << served::SET_TID_ADDRESS);
         Some(self.thread.clone())
     }
 
@@ -819,6 +838,14 @@ impl Context for LinuxContext {
 
     fn lend_file_again(&mut self) -> bool {
         self.put_on_loan_again()
+    }
+
+    fn lend_endless(&mut self, files: &Endless) {
+        self.put_endless(files);
+    }
+
+    fn endless_used(&mut self) -> EndlessUse {
+        self.take_endless_use()
     }
 
     fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {

@@ -98,7 +98,8 @@ pub(crate) mod ctl {
     /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
     pub(crate) const BLOCKED: usize = 0x128;
     pub(crate) const PENDING: usize = 0x130;
-    /// Where the list of robust futexes begins.
+    /// What is cleared at the thread's end, and where its list of robust futexes begins.
+    pub(crate) const CLEAR_TID: usize = 0x1f0;
     pub(crate) const ROBUST: usize = 0x1f8;
     /// Errands before it goes on, see [`crate::errands`].
     pub(crate) const ERRAND_COUNT: usize = 0x120;
@@ -204,6 +205,8 @@ pub(crate) mod flag {
     pub(crate) const ERRANDS: u32 = 0x40;
     /// Make the futex call of [`super::ctl::CALL`], and come back.
     pub(crate) const CALL: u32 = 0x80;
+    /// Wake one waiter at the first argument of [`super::ctl::CALL`], and come back; nobody waits for that.
+    pub(crate) const WAKE: u32 = 0x100;
 }
 
 /// Offsets in an errand: the call's number, its first three arguments (the third of 32 bits), and its result.
@@ -266,15 +269,20 @@ pub(crate) mod served {
     pub(crate) const SIGPROCMASK: u8 = 12;
     pub(crate) const SET_ROBUST_LIST: u8 = 13;
     pub(crate) const SIGACTION: u8 = 14;
-    pub(crate) const FCNTL: u8 = 15;
-    pub(crate) const GETDENTS64: u8 = 16;
+    pub(crate) const SET_TID_ADDRESS: u8 = 15;
+    pub(crate) const RSEQ: u8 = 16;
+    pub(crate) const WRITE: u8 = 17;
+    /// Those about descriptors in [`hal::Endless`].
+    pub(crate) const ENDLESS: u32 = 1 << READ | 1 << WRITE;
+    pub(crate) const FCNTL: u8 = 18;
+    pub(crate) const GETDENTS64: u8 = 19;
     /// Those about a directory on loan.
     pub(crate) const DIRECTORIES: u32 =
         1 << FSTAT | 1 << NEWFSTATAT | 1 << CLOSE | 1 << FCNTL | 1 << GETDENTS64;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
-    /// The calls that are about nothing but the thread's own registers: always lent.
-    pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL;
+    /// The calls that are about nothing but the thread's own registers, or not there: always lent.
+    pub(crate) const ALWAYS: u32 = 1 << ARCH_PRCTL | 1 << RSEQ;
 }
 
 /// Offsets in the control page of what is known of a file on loan ([`hal::Lending`]).
@@ -307,6 +315,19 @@ pub(crate) mod file {
     pub(crate) const LISTED: usize = 0xce0;
     /// Nothing is believed longer than so many times the counter's step, as a power of two: 33 ms at 1 GHz, 7 at 5.
     pub(crate) const TIME: u32 = 25;
+}
+
+/// Offsets in the control page of the descriptors in [`hal::Endless`] (-1: none), and what was done with them.
+pub(crate) mod endless {
+    pub(crate) const EPOCH: usize = 0xd00;
+    pub(crate) const NULL: usize = 0xd08;
+    pub(crate) const ZERO: usize = 0xd0c;
+    pub(crate) const READS: usize = 0xd10;
+    pub(crate) const WRITES: usize = 0xd14;
+    pub(crate) const READ: usize = 0xd18;
+    pub(crate) const WRITTEN: usize = 0xd20;
+    /// More zeros are written by the kernel process.
+    pub(crate) const READ_MAX: u32 = 0x8000;
 }
 
 /// Offsets in the request page.

@@ -40,9 +40,17 @@ impl LinuxSpace {
         if let Some(t) = patches.text_of(ret) {
             t.text.trapped(ret - t.addr);
         }
+        patches.tell_parent(ret, nr);
         if patches.count(ret, nr) {
             // Whether it worked shows at the next visit.
             let _ = self.rewrite(&mut patches, ret, nr);
+        }
+    }
+
+    /// Before a fork: rewrites sites that children keep visiting.
+    pub(crate) fn rewrite_for_children(&self, patches: &mut Patches) {
+        for (ret, nr) in patches.wanted_by_children() {
+            let _ = self.rewrite(patches, ret, nr);
         }
     }
 

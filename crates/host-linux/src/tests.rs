@@ -3,6 +3,7 @@
 mod asm;
 mod basics;
 mod copies;
+mod endless;
 mod foretold;
 mod later;
 mod lent;

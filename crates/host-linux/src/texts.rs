@@ -4,7 +4,8 @@
 //! that. So the machine counts the traps of all programs by file: when sites of one have trapped often enough it makes a
 //! copy of the file's executable range in which they are rewritten, with the trampolines in the unused end of its last
 //! page, and maps that in place of the file from then on. What is in the copy comes from the file alone; guests only say
-//! where to look. Who looks at the code itself sees the jumps, unless it is a debugger, before which they are taken back.
+//! where to look. Who looks at the code itself sees the jumps, unless it is a debugger, before which they are taken back, or
+//! maps code without being the dynamic linker ([`hal::Space::map_plain_texts`]), as valgrind and emulators do.
 
 use std::{
     collections::HashMap,
@@ -255,19 +256,20 @@ fn rewrite(bytes: &mut [u8], mut rets: Vec<u32>) -> Option<(Vec<Site>, u64)> {
         let before = bytes[place.clone()].to_vec();
         bytes[place].copy_from_slice(&after);
         bytes[next..next + code.len()].copy_from_slice(&code);
-        sites.push(Site { at, trampoline: next as u64, before, after, gap: 0 });
+        let gap = match &form {
+            Form::Mov(gap) => gap.len(),
+            Form::Xor(_) => 0,
+        };
+        sites.push(Site { at, trampoline: next as u64, before, after, gap });
         next = (next + code.len()).next_multiple_of(4);
     }
     (!sites.is_empty()).then_some((sites, tail as u64))
 }
 
-/// The call's number and the form of a site, if its number stands right before it.
+/// The call's number and the form of a site that loads it by a `mov`.
 fn site_at(bytes: &[u8], ret: usize) -> Option<(u64, Form)> {
     let code = bytes.get(ret.saturating_sub(patch::BEFORE as usize)..ret)?;
-    let number = code.len().checked_sub(6)?;
-    let nr = u32::from_le_bytes(code[number..number + 4].try_into().ok()?).into();
-    let form = Patches::form(ret as u64, nr, code, None)?;
-    (form == Form::Mov(Vec::new()) && patch::may_rewrite(nr)).then_some((nr, form))
+    Patches::numbered(code)
 }
 
 impl Mapped {
@@ -286,11 +288,12 @@ impl Mapped {
         })
     }
 
-    /// Where a thread begins again that stands in one of its trampolines.
-    pub(crate) fn site_of(&self, rip: u64) -> Option<u64> {
+    /// Where a thread goes on that stands in one of its trampolines, and whether amid the site's gap.
+    pub(crate) fn site_of(&self, rip: u64) -> Option<(u64, bool)> {
         let copy = self.copy.as_ref()?;
         let at = rip.checked_sub(self.addr).filter(|&at| at >= copy.tail && at < copy.len)?;
         let next = copy.sites.partition_point(|s| s.trampoline <= at);
-        Some(copy.sites.get(next.checked_sub(1)?)?.at + self.addr)
+        let site = copy.sites.get(next.checked_sub(1)?)?;
+        Some(patch::original(site.at + self.addr, site.gap, at - site.trampoline))
     }
 }

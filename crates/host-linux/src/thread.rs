@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hal::{Result, errno};
+use hal::{EndWord, Result, errno};
 
 use crate::{
     engine::{Stub, lock},
@@ -405,13 +405,22 @@ impl hal::SignalWords for Thread {
     }
 }
 
-impl hal::RobustHead for Thread {
-    fn get(&self) -> u64 {
-        self.slot.u64(ctl::ROBUST).load(SeqCst)
+impl Thread {
+    fn end_word(&self, word: EndWord) -> &AtomicU64 {
+        self.slot.u64(match word {
+            EndWord::RobustHead => ctl::ROBUST,
+            EndWord::ClearTid => ctl::CLEAR_TID,
+        })
+    }
+}
+
+impl hal::EndWords for Thread {
+    fn get(&self, word: EndWord) -> u64 {
+        self.end_word(word).load(SeqCst)
     }
 
-    fn set(&self, head: u64) {
-        self.slot.u64(ctl::ROBUST).store(head, SeqCst);
+    fn set(&self, word: EndWord, addr: u64) {
+        self.end_word(word).store(addr, SeqCst);
     }
 }
 

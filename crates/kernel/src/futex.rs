@@ -11,16 +11,15 @@ mod pi;
 mod requeue;
 mod robust;
 
-use std::sync::atomic::Ordering;
-
 use abi::{
     errno::{EFAULT, EINVAL, ENOSYS},
     sched::*,
 };
 
+pub use hal::EndWord;
 pub use host::later;
 pub use pi::PiTable;
-pub use robust::{RobustList, exit_robust};
+pub use robust::{AtEnd, exit_robust};
 
 use crate::{error::Result, task::TaskCx};
 
@@ -157,11 +156,13 @@ fn compare_exchange(cx: &mut TaskCx, addr: u64, old: u32, new: u32) -> Result<u3
 /// Stores 0 at the address given by set_tid_address(2) and wakes who waits there; for a task that leaves its memory to
 /// others.
 pub fn clear_tid(cx: &mut TaskCx) {
-    let addr = cx.task.clear_child_tid.swap(0, Ordering::Relaxed);
+    let addr = cx.task.at_end.lock().take(EndWord::ClearTid);
     if addr != 0 && cx.write_u32(addr, 0).is_ok() {
         cx.ctx.flush();
         // As Linux does: who waits with a private key is not woken.
-        let _ = cx.mm.space.futex_wake_later(addr);
+        if !(cx.exiting && cx.ctx.wake_at_end(addr)) {
+            let _ = cx.mm.space.futex_wake_later(addr);
+        }
     }
 }
 
@@ -173,5 +174,5 @@ pub fn leave_memory(cx: &mut TaskCx) {
     if std::sync::Arc::strong_count(&cx.mm) > 2 {
         clear_tid(cx);
     }
-    cx.task.clear_child_tid.store(0, Ordering::Relaxed);
+    cx.task.at_end.lock().set(EndWord::ClearTid, 0);
 }

@@ -8,7 +8,7 @@ use abi::{
 };
 use kernel::{
     Result,
-    futex::{self, FutexArgs},
+    futex::{self, EndWord, FutexArgs},
     task::TaskCx,
 };
 
@@ -96,7 +96,7 @@ fn set_robust_list(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if a.u64(1) != HEAD_LEN {
         return Err(EINVAL);
     }
-    cx.task.robust_list.lock().set(a.u64(0));
+    cx.task.at_end.lock().set(EndWord::RobustHead, a.u64(0));
     Ok(0)
 }
 
@@ -110,7 +110,7 @@ fn get_robust_list(cx: &mut TaskCx, a: Args) -> Result<u64> {
     if task.pid() != cx.task.pid() && !same && !me.has(CAP_SYS_PTRACE) {
         return Err(EPERM);
     }
-    let head = task.robust_list.lock().get();
+    let head = task.at_end.lock().get(EndWord::RobustHead);
     cx.write_u64(a.u64(2), HEAD_LEN)?;
     cx.write_u64(a.u64(1), head)?;
     Ok(0)

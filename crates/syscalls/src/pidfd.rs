@@ -86,8 +86,8 @@ fn pidfd_send_signal(cx: &mut TaskCx, a: Args) -> Result<u64> {
         }
     };
     if flags == SIGNAL_PROCESS_GROUP {
-        let pgid = cx.machine().tree.pgid(process.pid).ok_or(ESRCH)?;
-        return signal::kill_group(cx, pgid, s, info).map(|()| 0);
+        // The group that has its id, not the one that it is in.
+        return signal::kill_group(cx, process.pid, s, info).map(|()| 0);
     }
     may_signal(cx, &process, s)?;
     match (thread, s, info) {

@@ -8,6 +8,7 @@ use abi::{
 };
 use kernel::{
     Result,
+    futex::EndWord,
     task::{Cred, TaskCx},
 };
 use std::sync::atomic::Ordering;
@@ -137,7 +138,7 @@ fn prctl(cx: &mut TaskCx, a: Args) -> Result<u64> {
             flag(cx.task.sched.lock().no_new_privs)
         }
         PR_GET_TID_ADDRESS => {
-            let v = cx.task.clear_child_tid.load(Ordering::Relaxed);
+            let v = cx.task.at_end.lock().get(EndWord::ClearTid);
             cx.write_u64(arg, v)?;
             Ok(0)
         }

@@ -10,7 +10,7 @@ use core::arch::global_asm;
 use super::served;
 use crate::{
     errands,
-    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, reply, request, state},
+    layout::{self, capture, consts, ctl, endless, errand, file, flag, kind, names, reply, request, state},
     sys::process,
 };
 
@@ -238,7 +238,16 @@ umlaut_stub_call_ip:
 123: mov [rbx + {call_result}], rax
     mov ebp, {kind_called}
     jmp 16b
-35: test r14d, {f_frame}
+35: test r14d, {f_wake}
+    jz 38f
+    mov rdi, [rbx + {call} + 8]
+    mov esi, 1
+    mov edx, 1
+    mov eax, 202
+    syscall
+    mov ebp, {kind_called}
+    jmp 16b
+38: test r14d, {f_frame}
     jz 34f
 .globl umlaut_stub_trap
 umlaut_stub_trap:
@@ -417,6 +426,7 @@ umlaut_stub_leave_end:
 "#,
     served::thread!(),
     served::signals!(),
+    served::endless!(),
     served::files!(),
     served::names!(),
     r#"
@@ -638,7 +648,7 @@ umlaut_stub_service_end:
 .Lhandlers:
     .long .Lrefuse - .Lhandlers
     .long .Larch_prctl - .Lhandlers
-    .long .Lread - .Lhandlers
+    .long .Lread_any - .Lhandlers
     .long .Lpread64 - .Lhandlers
     .long .Llseek - .Lhandlers
     .long .Lfstat - .Lhandlers
@@ -651,6 +661,9 @@ umlaut_stub_service_end:
     .long .Lsigprocmask - .Lhandlers
     .long .Lset_robust_list - .Lhandlers
     .long .Lsigaction - .Lhandlers
+    .long .Lset_tid_address - .Lhandlers
+    .long .Lrseq - .Lhandlers
+    .long .Lwrite - .Lhandlers
     .long .Lfcntl - .Lhandlers
     .long .Lgetdents64 - .Lhandlers
 // Behind the table.
@@ -720,6 +733,9 @@ umlaut_stub_end:
     blockable = const !(1u64 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1)) as i64,
     set_fs = const served::ARCH_SET_FS,
     robust = const ctl::ROBUST,
+    clear_tid = const ctl::CLEAR_TID,
+    fast_tid = const ctl::FAST + 4,
+    enosys = const -libc::ENOSYS,
     robust_len = const served::ROBUST_HEAD_LEN,
     get_fs = const served::ARCH_GET_FS,
     guest_last = const layout::REGION - 64,
@@ -737,6 +753,14 @@ umlaut_stub_end:
     file_reads = const file::READS,
     file_bytes = const file::BYTES,
     file_stat = const file::STAT,
+    endless_epoch = const endless::EPOCH,
+    endless_null = const endless::NULL,
+    endless_zero = const endless::ZERO,
+    endless_reads = const endless::READS,
+    endless_writes = const endless::WRITES,
+    endless_read = const endless::READ,
+    endless_written = const endless::WRITTEN,
+    endless_read_max = const endless::READ_MAX,
     file_flags = const file::FLAGS,
     file_fd_flags = const file::FD_FLAGS,
     file_free = const file::FREE,
@@ -791,6 +815,7 @@ umlaut_stub_end:
     f_gs = const flag::GS,
     f_cas = const flag::CAS,
     f_call = const flag::CALL,
+    f_wake = const flag::WAKE,
     call = const ctl::CALL,
     call_result = const ctl::CALL_RESULT,
     kind_called = const kind::CALLED << state::KIND_SHIFT | state::KERNEL,

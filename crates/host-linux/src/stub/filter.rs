@@ -113,6 +113,7 @@ pub(crate) fn common() -> Vec<Insn> {
         Label("early"),
         JumpEq(libc::SYS_rt_sigreturn as u32, "sigreturn", ""),
         JumpEq(libc::SYS_munmap as u32, "errand", ""),
+        JumpEq(libc::SYS_mprotect as u32, "mprotect", ""),
         JumpEq(libc::SYS_mmap as u32, "mmap", ""),
         JumpEq(libc::SYS_madvise as u32, "madvise", "trap"),
         Label("futex"),
@@ -141,9 +142,11 @@ pub(crate) fn common() -> Vec<Insn> {
         JumpEq(errands::MAP_FLAGS, "", "trap"),
         Do(load(ARGS + 3 * 8 + 4)),
         JumpEq(0, "errand", "trap"),
-        Label("madvise"),
+        Label("mprotect"),
         Do(load(ARGS + 2 * 8)),
     ]);
+    f.extend(errands::PROTS.map(|p| JumpEq(p, "errand", "")));
+    f.extend([Do(ret(TRAP)), Label("madvise"), Do(load(ARGS + 2 * 8))]);
     f.extend(errands::ADVICE.map(|a| JumpEq(a, "errand", "")));
     f.extend([
         Do(ret(TRAP)),
@@ -412,16 +415,22 @@ mod tests {
                 let expected = if known { expected } else { TRAP };
                 assert_eq!(call(libc::SYS_madvise, args(advice, 0)), expected, "{addr:#x} {len:#x} {advice}");
             }
+            for prot in 0..64 {
+                let known = errands::PROTS.contains(&(prot as u32));
+                let expected = if known { expected } else { TRAP };
+                assert_eq!(call(libc::SYS_mprotect, args(prot, 0)), expected, "{addr:#x} {len:#x} {prot}");
+            }
             for ip in [0, 0x40_0000, code::errand_ip() & 0xffff_ffff, code::sigreturn_ip()] {
-                for nr in [libc::SYS_mmap, libc::SYS_munmap, libc::SYS_madvise] {
+                for nr in [libc::SYS_mmap, libc::SYS_munmap, libc::SYS_madvise, libc::SYS_mprotect] {
                     assert_eq!(guard.judge(nr as u32, ip, args(4, flags)), TRAP);
+                    assert_eq!(guard.judge(nr as u32, ip, args(1, flags)), TRAP);
                 }
             }
             for bit in 0..64 {
                 assert_eq!(call(libc::SYS_mmap, args(3, flags ^ 1 << bit)), TRAP, "{bit}");
             }
         }
-        for nr in [libc::SYS_mprotect, libc::SYS_mremap, libc::SYS_brk, libc::SYS_shmat, libc::SYS_pread64] {
+        for nr in [libc::SYS_mremap, libc::SYS_brk, libc::SYS_shmat, libc::SYS_pread64] {
             assert_eq!(call(nr, [0x40_0000, 0x1000, 7, flags, 0, 0]), TRAP);
         }
     }

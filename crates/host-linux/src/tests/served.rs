@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hal::{Context, Event, FastIds};
+use hal::{Context, EndWord, Event, FastIds, errno};
 
 use super::{asm::*, *};
 use crate::layout::{REGION, SLOTS, ctl};
@@ -12,10 +12,12 @@ const SET_FS: u64 = 0x1002;
 const GET_FS: u64 = 0x1003;
 /// A call that nobody answers: the end of a round.
 const END: u32 = 500;
+/// The thread's number.
+const TID: u32 = 77;
 
 /// Lets the stub answer.
 fn enable(c: &mut dyn Context) {
-    c.set_fast_ids(&FastIds { enabled: true, ..FastIds::default() });
+    c.set_fast_ids(&FastIds { enabled: true, tid: TID, ..FastIds::default() });
 }
 
 /// A loop: a call with these arguments, whose result is the first argument of [`END`].
@@ -348,21 +350,35 @@ fn an_action_that_matters_now_is_the_kernels() {
 }
 
 #[test]
-fn the_list_of_robust_futexes_is_noted() {
+fn what_is_looked_at_at_the_end_is_noted() {
     const SET_ROBUST_LIST: u32 = libc::SYS_set_robust_list as u32;
+    const SET_TID_ADDRESS: u32 = libc::SYS_set_tid_address as u32;
     let host = host();
     let args = [0x1234_5678, 24];
-    let mut c = rounds(&host, SET_ROBUST_LIST, &args);
-    // Not lent yet.
-    refused(&mut *c, SET_ROBUST_LIST, &args);
-    let head = c.lend_robust_head().unwrap();
-    assert_eq!((served(&mut *c), head.get()), (0, 0x1234_5678));
+    for (nr, word, other, result) in [
+        (SET_ROBUST_LIST, EndWord::RobustHead, EndWord::ClearTid, 0),
+        (SET_TID_ADDRESS, EndWord::ClearTid, EndWord::RobustHead, u64::from(TID)),
+    ] {
+        let mut c = rounds(&host, nr, &args);
+        // Not lent yet.
+        refused(&mut *c, nr, &args);
+        let words = c.lend_end_words().unwrap();
+        words.set(other, 5);
+        assert_eq!((served(&mut *c), words.get(word), words.get(other)), (result, args[0], 5));
+    }
     for len in [0, 23, 25, 24 | 1 << 32] {
         let args = [0x1234_5678, len];
         let mut c = rounds(&host, SET_ROBUST_LIST, &args);
-        let head = c.lend_robust_head().unwrap();
-        head.set(8);
+        let words = c.lend_end_words().unwrap();
+        words.set(EndWord::RobustHead, 8);
         refused(&mut *c, SET_ROBUST_LIST, &args);
-        assert_eq!(head.get(), 8, "{len:#x}");
+        assert_eq!(words.get(EndWord::RobustHead), 8, "{len:#x}");
     }
+}
+
+#[test]
+fn sequences_are_not_there() {
+    let host = host();
+    let mut c = rounds(&host, libc::SYS_rseq as u32, &[DATA, 32, 0, 0x5305_3053]);
+    assert_eq!(served(&mut *c), errno::ENOSYS.as_ret());
 }

@@ -11,6 +11,10 @@ const SITES: u32 = 8;
 const FILE: u64 = 0x3000;
 /// Bytes of it that are code; trampolines stand behind.
 const CODE: usize = 0x1360;
+/// Distance of the sites; the one that has an instruction between number and call, and that: add rdi, 3.
+const SITE: usize = 707;
+const GAPPED: u32 = 3;
+const GAP: [u8; 4] = [0x48, 0x83, 0xc7, 0x03];
 
 /// A file of code with calls 500, 501, ... in a loop; the file has no name any more.
 fn file(host: &LinuxHost, name: &str) -> (Arc<dyn HostFile>, Vec<u8>) {
@@ -18,7 +22,8 @@ fn file(host: &LinuxHost, name: &str) -> (Arc<dyn HostFile>, Vec<u8>) {
     // The calls stand apart, in two pages, and the last is an identity call.
     let mut code = Asm::new().label(0);
     for i in 0..SITES - 1 {
-        code = code.call(500 + i).raw(&[0x90; 700]);
+        let gap = if i == GAPPED { &GAP[..] } else { &[] };
+        code = code.eax(500 + i).raw(gap).syscall().raw(&[0x90; 700][gap.len()..]);
     }
     let mut bytes = code.call(39).jmp(0).build();
     bytes.resize(FILE as usize, 0);
@@ -85,9 +90,11 @@ fn what_traps_in_some_is_rewritten_for_all() {
     }
     let mut c = runs(&host, &file);
     let changed = code(&*c, TEXT);
-    let site = 707;
     for i in 0..SITES as usize {
-        assert_eq!((changed[i * site], &changed[i * site + 5..][..2]), (0xe9, &[0x0f, 0x05][..]), "site {i}");
+        let gap = if i == GAPPED as usize { &GAP[..] } else { &[] };
+        let behind = [gap, &[0x0f, 0x05]].concat();
+        let site = &changed[i * SITE..];
+        assert_eq!((site[0], &site[5..5 + behind.len()]), (0xe9, &behind[..]), "site {i}");
     }
     (0..10).for_each(|_| round(&mut *c));
     // A copy of the space, a restart, an interruption in between.
@@ -99,7 +106,9 @@ fn what_traps_in_some_is_rewritten_for_all() {
                 c.kicker().kick();
                 assert_eq!(c.run(), Event::Kicked);
             }
+            let before = c.regs().rdi;
             round(&mut **c);
+            assert_eq!(c.regs().rdi, before + 3);
         }
         expect_call(&mut **c, 500);
         c.restart_syscall();
@@ -118,6 +127,10 @@ fn what_traps_in_some_is_rewritten_for_all() {
     regs.rip = other;
     c.set_regs(&regs);
     (0..5).for_each(|_| round(&mut *c));
+    // Who wants to read code gets it as the file has it, until the next program.
+    child.space().map_plain_texts();
+    child.space().apply(&[text(&file, other, FILE)]).unwrap();
+    assert!(code(&*child, other) == original);
     // Before a debugger it is as the file has it, and what is mapped meanwhile, too.
     c.space().watch(true);
     assert!(code(&*c, TEXT)[..CODE] == original[..CODE] && code(&*c, other)[..CODE] == original[..CODE]);
@@ -159,4 +172,37 @@ fn a_text_that_goes_in_part_becomes_the_files() {
     assert!(code(&*c, TEXT) == vec![0; FILE as usize]);
     c.space().write_forced(TEXT, &original);
     (0..10).for_each(|_| round(&mut *c));
+}
+
+#[test]
+fn what_only_children_visit_is_rewritten_before_a_fork() {
+    let host = host();
+    let (file, original) = file(&host, "children");
+    let mut c = runs(&host, &file);
+    // The parent stays before the first site.
+    let mut regs = start();
+    regs.rip = TEXT + SITE as u64;
+    for i in 0..4 {
+        let mut child = c.fork(&regs).unwrap();
+        let changed = if i < 3 { original.clone() } else { code(&*c, TEXT) };
+        assert!(code(&*child, TEXT) == changed, "child {i}");
+        assert_eq!(changed[SITE], if i < 3 { 0xb8 } else { 0xe9 }, "child {i}");
+        for i in 1..SITES - 1 {
+            expect_call(&mut *child, u64::from(500 + i));
+        }
+    }
+    // Nothing was visited by itself, and what is there works.
+    assert_eq!(code(&*c, TEXT)[..SITE], original[..SITE]);
+    round(&mut *c);
+    // A child that has other code there tells nothing.
+    let far = TEXT + 0x10_0000;
+    c.space().apply(&[text(&file, far, FILE)]).unwrap();
+    regs.rip = far + SITE as u64;
+    for _ in 0..6 {
+        let mut child = c.fork(&regs).unwrap();
+        child.space().apply(&[anon(far, FILE, RX)]).unwrap();
+        child.space().write_forced(far, &original);
+        expect_call(&mut *child, 501);
+    }
+    assert!(code(&*c, far) == original);
 }

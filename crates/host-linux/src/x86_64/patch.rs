@@ -11,9 +11,13 @@
 //! The trampoline loads the number and the return address and jumps through GS to the stub. Those of identity calls
 //! answer from the thread's control page. Guest code may damage all of this, to its own harm alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+};
 
 use crate::{
+    engine::lock,
     layout::{GUEST_START, REGION, SLOTS, TRAMPOLINES, ctl},
     stub::filter,
     texts::Mapped,
@@ -40,6 +44,10 @@ const GAP_MAX: usize = 30;
 const MOV: usize = 5;
 /// Sites counted at most.
 const COUNTED: usize = 4096;
+/// A site that only children visit is rewritten in their parent, before its next fork, after so many visits; and so many
+/// such sites are counted.
+const BY_CHILDREN: u32 = 3;
+const CHILDRENS_MAX: usize = 256;
 
 /// Calls that are never rewritten: they need a full frame, or the host answers them.
 const NEVER: [i64; 13] = [
@@ -106,7 +114,13 @@ pub(crate) struct Patches {
     hits: HashMap<u64, u32>,
     /// Texts of files that are mapped.
     texts: Vec<Mapped>,
+    /// Visits by the children of this space, and by this space as one.
+    childrens: Arc<Childrens>,
+    as_child: Option<Arc<Childrens>>,
 }
+
+/// Visits to sites by return address: their calls' numbers, and how many.
+type Childrens = Mutex<HashMap<u64, (u64, u32)>>;
 
 /// Whether sites of a call are rewritten at all.
 pub(crate) fn may_rewrite(nr: u64) -> bool {
@@ -123,7 +137,38 @@ impl Patches {
             places: BTreeMap::new(),
             hits: HashMap::new(),
             texts: Vec::new(),
+            childrens: Arc::default(),
+            as_child: None,
         }
+    }
+
+    /// What a copy of the space begins with.
+    pub(crate) fn for_child(&self) -> Patches {
+        Patches { childrens: Arc::default(), as_child: Some(self.childrens.clone()), ..self.clone() }
+    }
+
+    /// Tells the parent of a visit: most children end before a site of theirs is worth rewriting. Only of texts, which
+    /// are the same there or gone.
+    pub(crate) fn tell_parent(&self, ret: u64, nr: u64) {
+        let Some(parents) = self.as_child.as_ref().filter(|_| may_rewrite(nr)) else { return };
+        if self.text_of(ret).is_none() {
+            return;
+        }
+        let mut visits = lock(parents);
+        if visits.len() < CHILDRENS_MAX || visits.contains_key(&ret) {
+            visits.entry(ret).or_insert((nr, 0)).1 += 1;
+        }
+    }
+
+    /// Sites that children have visited often, each told once: return addresses, and numbers of the calls.
+    pub(crate) fn wanted_by_children(&self) -> Vec<(u64, u64)> {
+        if !self.is_open() {
+            return Vec::new();
+        }
+        let mut visits = lock(&self.childrens);
+        let often = visits.extract_if(|_, (_, n)| *n >= BY_CHILDREN);
+        let ours = |ret: &u64| self.text_of(*ret).is_some();
+        often.map(|(ret, (nr, _))| (ret, nr)).filter(|(ret, _)| ours(ret)).collect()
     }
 
     /// Whether code may be rewritten now.
@@ -180,15 +225,22 @@ impl Patches {
             let target = (ret + 1).wrapping_add_signed(i64::from(distance));
             return Some(Form::Xor(target));
         }
-        let mut mov = [0xb8, 0, 0, 0, 0];
-        mov[1..].copy_from_slice(&(nr as u32).to_le_bytes());
         let last = code.len().checked_sub(MOV)?;
         (last.saturating_sub(GAP_MAX)..=last).rev().find_map(|at| {
-            // With these in front it would be another instruction.
-            let prefixed = at > 0 && matches!(code[at - 1], 0x40..=0x4f | 0x66);
-            let (number, gap) = code[at..].split_at(MOV);
-            (number == mov && !prefixed && gap::relocate(gap, 0).is_some()).then(|| Form::Mov(gap.to_vec()))
+            let (number, gap) = mov_at(code, at)?;
+            (u64::from(number) == nr).then(|| Form::Mov(gap.to_vec()))
         })
+    }
+
+    /// The call's number and the form of a site that ends `code`, if it is a `mov` and can only be one.
+    pub(crate) fn numbered(code: &[u8]) -> Option<(u64, Form)> {
+        let code = code.strip_suffix(&[0x0f, 0x05])?;
+        let last = code.len().checked_sub(MOV)?;
+        let mut found = (last.saturating_sub(GAP_MAX)..=last)
+            .filter_map(|at| mov_at(code, at))
+            .filter(|(number, _)| may_rewrite((*number).into()));
+        let (number, gap) = found.next()?;
+        found.next().is_none().then(|| (number.into(), Form::Mov(gap.to_vec())))
     }
 
     /// Whether a trampoline may stand here.
@@ -296,24 +348,37 @@ impl Patches {
         rets.into_iter().filter_map(|r| self.sites.remove(&r)).collect()
     }
 
-    /// Where a thread goes on that stands in a trampoline, and whether it has only part of the gap behind it. Before the
-    /// gap a site can be begun again, and after it the `syscall` be made: what else a trampoline changes are registers
-    /// that the system call changes too.
+    /// Where a thread goes on that stands in a trampoline, and whether it has only part of the gap behind it.
     pub(crate) fn site_of(&self, rip: u64) -> Option<(u64, bool)> {
-        if let Some(site) = self.texts.iter().find_map(|t| t.site_of(rip)) {
-            return Some((site, false));
+        if let Some(place) = self.texts.iter().find_map(|t| t.site_of(rip)) {
+            return Some(place);
         }
         let (start, &(site, gap)) = self.places.range(..=rip).next_back()?;
         let into = rip - start;
-        let end = (MOV + gap) as u64;
-        match into {
-            SIZE.. => None,
-            _ if gap == 0 => Some((site, false)),
-            // The original stands in its place, as far from the beginning.
-            _ if into < end => Some((site + into, into >= MOV as u64)),
-            _ => Some((site + end, false)),
-        }
+        (into < SIZE).then(|| original(site, gap, into))
     }
+}
+
+/// Where a thread goes on that stands so many bytes into the trampoline of a site, and whether it has only part of the gap
+/// behind it. Before the gap a site can be begun again, and after it the `syscall` be made: what else a trampoline changes
+/// are registers that the system call changes too.
+pub(crate) fn original(site: u64, gap: usize, into: u64) -> (u64, bool) {
+    let end = (MOV + gap) as u64;
+    match into {
+        _ if gap == 0 => (site, false),
+        // The original stands in its place, as far from the beginning.
+        _ if into < end => (site + into, into >= MOV as u64),
+        _ => (site + end, false),
+    }
+}
+
+/// The number that a `mov` at `at` loads, and what is behind it, if that can be done elsewhere.
+fn mov_at(code: &[u8], at: usize) -> Option<(u32, &[u8])> {
+    // With these in front it would be another instruction.
+    let prefixed = at > 0 && matches!(code[at - 1], 0x40..=0x4f | 0x66);
+    let (mov, gap) = code.get(at..)?.split_at_checked(MOV)?;
+    let number = u32::from_le_bytes(mov[1..].try_into().ok()?);
+    (mov[0] == 0xb8 && !prefixed && gap::relocate(gap, 0).is_some()).then_some((number, gap))
 }
 
 /// The bytes that send a site to its trampoline.

@@ -1,4 +1,4 @@
-//! Robust futexes: locks whose owner ends are given up (set_robust_list(2)).
+//! Robust futexes: locks whose owner ends are given up (set_robust_list(2)). What else is looked at then.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use abi::{
     sched::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS},
 };
 
-use hal::RobustHead;
+use hal::{EndWord, EndWords};
 
 use super::compare_exchange;
 use crate::{error::Result, task::TaskCx};
@@ -15,43 +15,51 @@ use crate::{error::Result, task::TaskCx};
 /// Entries looked at (ROBUST_LIST_LIMIT): the list may be a ring, or damaged.
 const LIMIT: u32 = 2048;
 
-/// Where a task's list begins, 0 for none. While the task has a guest thread, whose stub may change it, it is kept there.
+/// Addresses that a task's end looks at. While the task has a guest thread, whose stub may change them, they are kept there.
 #[derive(Default)]
-pub struct RobustList {
-    own: u64,
-    lent: Option<Arc<dyn RobustHead>>,
+pub struct AtEnd {
+    robust_head: u64,
+    clear_tid: u64,
+    lent: Option<Arc<dyn EndWords>>,
 }
 
-impl RobustList {
-    pub fn get(&self) -> u64 {
-        self.lent.as_ref().map_or(self.own, |w| w.get())
-    }
-
-    /// Only the task itself changes it.
-    pub fn set(&mut self, head: u64) {
-        match &self.lent {
-            Some(word) => word.set(head),
-            None => self.own = head,
+impl AtEnd {
+    pub fn get(&self, word: EndWord) -> u64 {
+        match (&self.lent, word) {
+            (Some(lent), _) => lent.get(word),
+            (None, EndWord::RobustHead) => self.robust_head,
+            (None, EndWord::ClearTid) => self.clear_tid,
         }
     }
 
-    /// Keeps it with a guest thread from now on, or (`None`) with none: before the present one ends.
-    pub(crate) fn keep_in(&mut self, word: Option<Arc<dyn RobustHead>>) {
-        let head = self.get();
-        self.lent = word;
-        self.set(head);
+    /// Only the task itself changes them.
+    pub fn set(&mut self, word: EndWord, addr: u64) {
+        match (&self.lent, word) {
+            (Some(lent), _) => lent.set(word, addr),
+            (None, EndWord::RobustHead) => self.robust_head = addr,
+            (None, EndWord::ClearTid) => self.clear_tid = addr,
+        }
+    }
+
+    /// Takes one for the last time.
+    pub(crate) fn take(&mut self, word: EndWord) -> u64 {
+        let addr = self.get(word);
+        self.set(word, 0);
+        addr
+    }
+
+    /// Keeps them with a guest thread from now on, or (`None`) with none: before the present one ends.
+    pub(crate) fn keep_in(&mut self, lent: Option<Arc<dyn EndWords>>) {
+        let words = [EndWord::RobustHead, EndWord::ClearTid].map(|w| (w, self.get(w)));
+        self.lent = lent;
+        words.into_iter().for_each(|(w, addr)| self.set(w, addr));
     }
 }
 
 /// Gives up the robust futexes of a task that ends. What the list says is not trusted: the walk ends at the first address
 /// that cannot be read.
 pub fn exit_robust(cx: &mut TaskCx) {
-    let head = {
-        let mut list = cx.task.robust_list.lock();
-        let head = list.get();
-        list.set(0);
-        head
-    };
+    let head = cx.task.at_end.lock().take(EndWord::RobustHead);
     if head != 0 {
         // A broken list is the program's affair.
         let _ = walk(cx, head);

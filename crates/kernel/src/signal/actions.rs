@@ -100,7 +100,10 @@ impl TaskCx {
         let actions = self.task.process.actions.read().clone();
         self.action_calls += 1;
         // Held by the process, and just now here.
-        if self.action_calls < 2 || self.actions_lent || Arc::strong_count(&actions) > 2 {
+        if self.action_calls < 2 && !self.wants_actions
+            || self.actions_lent
+            || Arc::strong_count(&actions) > 2
+        {
             return;
         }
         let words = self.task.signals.lock().mask.words();

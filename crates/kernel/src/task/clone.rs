@@ -9,6 +9,8 @@ use abi::{
     signal::{SIG_DFL, SIG_IGN, SigAction},
 };
 
+use hal::EndWord;
+
 use super::{
     Pid, Process, SchedParams, Task, TaskCx, TaskParts, Work,
     pool::start_task,
@@ -107,9 +109,10 @@ pub fn clone(cx: &mut TaskCx, a: &CloneArgs) -> Result<Pid> {
     let tid = task.tid();
     task.vfork.lock().clone_from(&gate);
     if has(CLONE_CHILD_CLEARTID) {
-        task.clear_child_tid.store(a.child_tid, Ordering::Relaxed);
+        task.at_end.lock().set(EndWord::ClearTid, a.child_tid);
     }
-    let child = TaskCx::new(task, ctx, mm, files);
+    let mut child = TaskCx::new(task, ctx, mm, files);
+    child.wants_actions = cx.actions_lent;
     if has(CLONE_PIDFD)
         && let Err(e) = give_pidfd(cx, a, &child.task)
     {
@@ -304,6 +307,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
 
 /// Takes a child back out of the tree that could not be started.
 fn unregister(task: &Arc<Task>) {
+    task.leave_files();
     let mut tree = task.machine.tree.lock();
     tree.tasks.remove(&task.tid());
     tree.user_leave(task.cred().uid);

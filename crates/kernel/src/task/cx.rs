@@ -55,10 +55,13 @@ pub struct TaskCx {
     /// The stub may answer calls by itself.
     pub(crate) may_lend: bool,
     pub(crate) lent: super::lent::Lent,
+    pub(crate) endless: super::endless::EndlessFiles,
     pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Actions for signals are lent to the stub, and how often the program has asked for a change since they were not.
     pub(crate) actions_lent: bool,
     pub(crate) action_calls: u32,
+    /// The parent had its actions lent: children of shells and daemons change theirs first of all.
+    pub(crate) wants_actions: bool,
     /// Set by exec and sigreturn: registers are final, no result is to be stored.
     pub regs_final: bool,
 }
@@ -86,9 +89,11 @@ impl TaskCx {
             sees_futexes: false,
             may_lend: false,
             lent: super::lent::Lent::default(),
+            endless: super::endless::EndlessFiles::default(),
             ahead: crate::vfs::ahead::Ahead::default(),
             actions_lent: false,
             action_calls: 0,
+            wants_actions: false,
             regs_final: false,
         }
     }
@@ -106,8 +111,19 @@ impl TaskCx {
         old
     }
 
+    /// Gives the task a descriptor table of its own, if others have its.
+    pub fn unshare_files(&mut self) {
+        if self.files.is_shared() {
+            let own = self.files.fork();
+            own.enter();
+            *self.task.files.write() = Some(own.clone());
+            std::mem::replace(&mut self.files, own).leave(&self.task);
+        }
+    }
+
     /// Makes others reach the present guest thread: interruptions, processor time, ids that its stub answers.
     pub(crate) fn attach_context(&mut self) {
+        self.endless = super::endless::EndlessFiles::default();
         self.sees_futexes = self.ctx.traps_futexes();
         let kicker = self.ctx.kicker();
         self.task.set_kicker(Some(kicker.clone()));
@@ -123,8 +139,8 @@ impl TaskCx {
         self.update_fast_ids();
         let words = self.ctx.lend_signals();
         self.task.signals.lock().mask.keep_in(words);
-        let word = self.ctx.lend_robust_head();
-        self.task.robust_list.lock().keep_in(word);
+        let words = self.ctx.lend_end_words();
+        self.task.at_end.lock().keep_in(words);
         crate::signal::signals_changed(&self.task);
         // A kick between the old context's end and now would be lost.
         if !self.task.work().is_empty() {

@@ -10,6 +10,7 @@ pub mod clone;
 pub mod cpu_time;
 pub mod cred;
 pub mod cx;
+pub mod endless;
 pub mod exec;
 mod exec_args;
 mod exec_cred;
@@ -49,7 +50,7 @@ pub use work::Work;
 
 use crate::{
     error::{ERESTART, Result},
-    futex::RobustList,
+    futex::AtEnd,
     ipc::{IpcNs, sem::SemUndo},
     locks,
     machine::Machine,
@@ -115,10 +116,8 @@ pub struct Task {
     pub fs: RwLock<Arc<FsContext>>,
     pub cred: RwLock<Arc<Cred>>,
     pub signals: Mutex<TaskSignals>,
-    /// Address cleared and woken when the task ends (set_tid_address(2)), 0 for none.
-    pub clear_child_tid: AtomicU64,
-    /// set_robust_list(2).
-    pub robust_list: Mutex<RobustList>,
+    /// set_robust_list(2), set_tid_address(2).
+    pub at_end: Mutex<AtEnd>,
     /// Monotonic nanoseconds when it began.
     pub start_ns: u64,
     pub stats: TaskStats,
@@ -199,6 +198,7 @@ impl Task {
     pub fn new(p: TaskParts) -> Arc<Task> {
         let start_ns = p.machine.clock.monotonic_ns();
         let mm_use = p.mm.as_ref().map(|mm| MmUse::new(mm, p.process.pid));
+        p.files.enter();
         Arc::new(Task {
             mm_use: Mutex::new(locks::LEAF, mm_use),
             ipc: RwLock::new(locks::LEAF, p.machine.ipc.clone()),
@@ -216,8 +216,7 @@ impl Task {
             fs: RwLock::new(locks::LEAF, p.fs),
             cred: RwLock::new(locks::LEAF, p.cred),
             signals: Mutex::new(locks::TASK, p.signals),
-            clear_child_tid: AtomicU64::new(0),
-            robust_list: Mutex::new(locks::LEAF, RobustList::default()),
+            at_end: Mutex::new(locks::LEAF, AtEnd::default()),
             start_ns,
             stats: TaskStats::default(),
             parked: AtomicBool::new(false),
@@ -264,6 +263,13 @@ impl Task {
     pub fn files(&self) -> Option<Arc<FdTable>> {
         self.recall_file();
         self.files.read().clone()
+    }
+    /// Has no descriptors any more.
+    pub(crate) fn leave_files(&self) {
+        let table = self.files.write().take();
+        if let Some(table) = table {
+            table.leave(self);
+        }
     }
     pub fn run_state(&self) -> RunState {
         match self.state.load(Ordering::Relaxed) as u8 {

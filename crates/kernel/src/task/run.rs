@@ -41,6 +41,10 @@ pub trait Dispatch: Send + Sync {
 pub fn run_task(mut cx: TaskCx) {
     cx.task.waiter.attach();
     cx.attach_context();
+    if cx.wants_actions {
+        cx.lend_actions();
+        cx.wants_actions = false;
+    }
     let machine = cx.task.machine.clone();
     let dispatch = machine.dispatch.clone();
     // Work may have been posted before the kicker was known.
@@ -57,6 +61,7 @@ pub fn run_task(mut cx: TaskCx) {
             cx.ctx.make_way();
         }
         cx.lend_again();
+        cx.check_endless();
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.settle(if let Event::Syscall { nr, .. } = event { Some(nr) } else { None });
         cx.kicked = event == Event::Kicked;

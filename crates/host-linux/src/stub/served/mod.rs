@@ -10,12 +10,13 @@
 //! To add one: a number in [`crate::layout::served`], rows in [`ROWS`], the label in `.Lhandlers`, and a bit in the slot's
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
+mod endless;
 mod files;
 mod names;
 mod signals;
 mod thread;
 
-pub(crate) use {files::files, names::names, signals::signals, thread::thread};
+pub(crate) use {endless::endless, files::files, names::names, signals::signals, thread::thread};
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
@@ -41,6 +42,9 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_rt_sigprocmask, SIGPROCMASK),
     (libc::SYS_set_robust_list, SET_ROBUST_LIST),
     (libc::SYS_rt_sigaction, SIGACTION),
+    (libc::SYS_set_tid_address, SET_TID_ADDRESS),
+    (libc::SYS_rseq, RSEQ),
+    (libc::SYS_write, WRITE),
     (libc::SYS_fcntl, FCNTL),
     (libc::SYS_getdents64, GETDENTS64),
 ];

@@ -1,6 +1,6 @@
 //! Calls about nothing but the thread's own registers, and words of its own.
 
-/// arch_prctl(2): the thread pointer. set_robust_list(2).
+/// arch_prctl(2): the thread pointer. set_robust_list(2), set_tid_address(2). rseq(2), which is not there.
 macro_rules! thread {
     () => {
         r#"
@@ -25,6 +25,13 @@ macro_rules! thread {
     jne .Lrefuse
     mov [rbx + {robust}], rdi
     jmp 3b
+.Lset_tid_address:
+    mov [rbx + {clear_tid}], rdi
+    mov eax, [rbx + {fast_tid}]
+    jmp .Lserved
+.Lrseq:
+    mov rax, {enosys}
+    jmp .Lserved
 "#
     };
 }
