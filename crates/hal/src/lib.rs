@@ -11,6 +11,7 @@ mod context;
 mod file;
 mod host;
 pub mod mock;
+mod queue;
 mod space;
 mod stream;
 
@@ -20,6 +21,7 @@ pub use context::{
 };
 pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};
+pub use queue::{COUNTS, End, QUEUE_BYTES, QUEUES, Queue, Told};
 pub use space::{Backing, MapOp, Prot, SharedMem, Space};
 pub use stream::{Interest, Ready, Stream, Watch, WinSize};
 

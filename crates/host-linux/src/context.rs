@@ -1,8 +1,10 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
 mod endless;
+mod ends;
 mod foretold;
 mod lent;
+mod queues;
 
 use std::{
     sync::{Arc, Weak},
@@ -10,8 +12,9 @@ use std::{
 };
 
 use hal::{
-    Backing, Borrowed, Context, CpuClock, EndWords, Endless, EndlessUse, Errno, Event, Exception, FastIds,
-    Foreseen, FutexCall, HostFile, Kicker, Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
+    Backing, Borrowed, Context, CpuClock, End, EndWords, Endless, EndlessUse, Errno, Event, Exception,
+    FastIds, Foreseen, FutexCall, HostFile, Kicker, Lending, MapOp, Prot, Queue, Regs, Result, SignalWords,
+    Space, Told, errno,
 };
 
 use crate::{
@@ -67,6 +70,9 @@ pub(crate) struct LinuxContext {
     kept: Option<lent::OnLoan>,
     /// Names told ahead.
     names_told: usize,
+    /// Receive queues stand in the slot, and ends of files.
+    tells_queues: bool,
+    tells_ends: bool,
     endless: Endless,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
@@ -92,6 +98,7 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::SPIN, 0);
     slot.set32(ctl::FAST_VALID, 0);
     slot.set32(ctl::LENT, 0);
+    slot.set32(ctl::ENDS, 0);
     slot.set64(file::EPOCH, 0);
     slot.set64(layout::endless::EPOCH, 0);
     slot.set64(ctl::ENTRY, code::entry());
@@ -126,6 +133,8 @@ impl LinuxContext {
             endless: Endless::default(),
             kept: None,
             names_told: 0,
+            tells_queues: false,
+            tells_ends: false,
             lost: false,
             lent: served::ALWAYS,
             may_serve: false,
@@ -249,7 +258,8 @@ impl LinuxContext {
     fn show_lent(&self) {
         let files = self.on_loan.as_ref().map_or(0, |loan| loan.serves);
         let names = if self.names_told != 0 { served::NAMES } else { 0 };
-        let served = self.lent | files | names | self.endless_served();
+        let ends = if self.tells_ends { 1 << served::LSEEK } else { 0 };
+        let served = self.lent | files | names | ends | self.endless_served();
         self.slot().set32(ctl::LENT, if self.may_serve { served } else { 0 });
     }
 
@@ -547,6 +557,14 @@ impl Context for LinuxContext {
 
     fn make_way(&mut self) {
         self.thread.seat.make_way();
+    }
+
+    fn place(&self) -> (u64, u32) {
+        self.thread.seat.place()
+    }
+
+    fn woken_from(&mut self, place: (u64, u32)) {
+        self.thread.seat.woken_from(place);
     }
 
     fn regs(&mut self) -> Regs {
@@ -856,8 +874,22 @@ impl Context for LinuxContext {
         self.forget_names()
     }
 
+    fn tell_queue(&mut self, place: usize, queue: &Queue<'_>) -> Option<Arc<dyn Told>> {
+        self.put_queue(place, queue)
+    }
+
+    fn tell_end(&mut self, end: &End) -> bool {
+        self.put_end(end)
+    }
+
+    fn forget_ends(&mut self, fd: Option<i32>) {
+        self.drop_ends(fd);
+    }
+
     fn forget_program(&mut self) {
         self.flush();
+        self.drop_ends(None);
+        self.forget_queues();
         self.captured = (0, 0);
         if self.names_told != 0 {
             self.forget_names();

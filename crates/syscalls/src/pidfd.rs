@@ -113,6 +113,9 @@ fn pidfd_getfd(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let file = task.files().ok_or(ESRCH)?.get(a.i32(1)).map_err(|_| EBADF)?;
     // It has two owners now, and is lent no more.
     task.recall_file();
+    if let Some(count) = file.ops.size_count() {
+        cx.machine().host.raise(count);
+    }
     let fd = cx.files.install(&cx.task, file, true)?;
     Ok(u64::from(fd.cast_unsigned()))
 }

@@ -3,7 +3,7 @@
 use abi::{
     FileType,
     errno::{EBADF, EFAULT, EINVAL, EISDIR, EOPNOTSUPP, EOVERFLOW, ESPIPE, EXDEV},
-    fs::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOAPPEND, RWF_NOWAIT, RWF_SYNC},
+    fs::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOAPPEND, RWF_NOWAIT, RWF_SYNC, SEEK_END},
     nr,
 };
 use kernel::{
@@ -180,7 +180,7 @@ fn pwritev2(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let n = match (pos, append) {
         (None, Append::Always) if !file.ops.is_stream() => {
             let n = write_vector(cx, a, Some(0), append)?;
-            rw::seek(&file, 0, abi::fs::SEEK_END)?;
+            rw::seek(&file, 0, SEEK_END)?;
             n
         }
         (None, Append::Never) if !file.ops.is_stream() => {
@@ -199,7 +199,11 @@ fn pwritev2(cx: &mut TaskCx, a: Args) -> Result<u64> {
 
 fn lseek(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let file = cx.files.get_io(a.i32(0))?;
-    rw::seek(&file, a.i64(1), a.u32(2))
+    let at = rw::seek(&file, a.i64(1), a.u32(2))?;
+    if a.i64(1) == 0 && a.u32(2) == SEEK_END {
+        cx.tell_end(a.i32(0), &file);
+    }
+    Ok(at)
 }
 
 fn sendfile(cx: &mut TaskCx, a: Args) -> Result<u64> {

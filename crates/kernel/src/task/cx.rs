@@ -55,6 +55,8 @@ pub struct TaskCx {
     /// The stub may answer calls by itself.
     pub(crate) may_lend: bool,
     pub(crate) lent: super::lent::Lent,
+    pub(crate) queues: super::queues::Queues,
+    pub(crate) ends_told: bool,
     pub(crate) endless: super::endless::EndlessFiles,
     pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Actions for signals are lent to the stub, and how often the program has asked for a change since they were not.
@@ -89,6 +91,8 @@ impl TaskCx {
             sees_futexes: false,
             may_lend: false,
             lent: super::lent::Lent::default(),
+            queues: super::queues::Queues::default(),
+            ends_told: false,
             endless: super::endless::EndlessFiles::default(),
             ahead: crate::vfs::ahead::Ahead::default(),
             actions_lent: false,

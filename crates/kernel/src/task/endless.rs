@@ -2,7 +2,7 @@
 //! descriptors stay what they are.
 //!
 //! That is certain while no other task uses the table of descriptors, as then only a system call of this task can change
-//! it, and after each the table's version is compared. A watch on any file recalls files, after which the stub asks again.
+//! it, and after each that changed its version the descriptors are looked at. A watch on any file recalls files, after which the stub asks again.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -55,9 +55,23 @@ impl TaskCx {
         io[1].fetch_add(used.written, Ordering::Relaxed);
         io[2].fetch_add(used.reads.into(), Ordering::Relaxed);
         io[3].fetch_add(used.writes.into(), Ordering::Relaxed);
-        if self.files.version() != self.endless.version || !self.may_lend_endless() {
+        let version = self.files.version();
+        let same = version == self.endless.version || self.is_still_so();
+        if same && self.may_lend_endless() {
+            self.endless.version = version;
+        } else {
             self.endless = EndlessFiles::default();
             self.ctx.lend_endless(&hal::Endless::default());
         }
+    }
+
+    /// Each descriptor is of a file as it was lent for, if not of the same.
+    fn is_still_so(&self) -> bool {
+        let is = |fd: Option<i32>, kind, usable: fn(&File) -> bool| {
+            let file = |fd| self.files.get_io(fd).is_ok_and(|f| f.ops.endless() == Some(kind) && usable(&f));
+            fd.is_none_or(file)
+        };
+        let lent = &self.endless.lent;
+        is(lent.null, Endless::Null, File::writable) && is(lent.zero, Endless::Zero, File::readable)
     }
 }

@@ -65,6 +65,10 @@ pub trait FileOps: Any + Send + Sync {
     fn size(&self) -> Result<u64> {
         Err(abi::errno::EINVAL)
     }
+    /// The count that is raised ([`hal::Host::raise`]) with each change of the size, if one is.
+    fn size_count(&self) -> Option<u32> {
+        None
+    }
     /// SEEK_DATA and SEEK_HOLE; positions are checked by the caller against the size.
     fn seek_data(&self, pos: u64, data: bool) -> Result<u64> {
         let end = self.size()?;
@@ -172,6 +176,9 @@ impl File {
     }
     pub fn set_flags(&self, flags: OpenFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+        if let Some(s) = self.ops.as_socket() {
+            s.changed();
+        }
     }
     pub fn nonblocking(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)

@@ -11,12 +11,17 @@
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
 mod endless;
+mod ends;
 mod files;
 mod names;
+mod queues;
 mod signals;
 mod thread;
 
-pub(crate) use {endless::endless, files::files, names::names, signals::signals, thread::thread};
+pub(crate) use {
+    endless::endless, ends::ends, files::files, names::names, queues::queues, signals::signals,
+    thread::thread,
+};
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
@@ -47,6 +52,7 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_write, WRITE),
     (libc::SYS_fcntl, FCNTL),
     (libc::SYS_getdents64, GETDENTS64),
+    (libc::SYS_recvfrom, RECVFROM),
 ];
 
 /// The table as the stub reads it.
