@@ -106,6 +106,29 @@ TEST(as_listed)
 	}
 }
 
+/* Links to the same names elsewhere say nothing of the names beside them. */
+TEST(links_beside_files)
+{
+	host_dir();
+	char text[8192];
+	struct stat s;
+	CHECK_OK(mkdir("links", 0755));
+	for (int i = 0; i < count; i++) {
+		snprintf(text, sizeof text, "links/%s", names[i]);
+		if (i % 8 == 7)
+			put_file(text, "short", 0604);
+		else
+			CHECK_OK(symlink(path(i), text));
+	}
+	for (int round = 0; round < ROUNDS; round++)
+		for (int i = 0; i < count; i++) {
+			snprintf(text, sizeof text, "links/%s", names[i]);
+			CHECK_OK(stat(text, &s));
+			CHECK_EQ(s.st_size == 5 && (s.st_mode & 07777) == 0604, i % 8 == 7);
+		}
+	CHECK_EQ(system("rm -r links"), 0);
+}
+
 TEST(bad_memory)
 {
 	host_dir();

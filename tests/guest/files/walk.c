@@ -49,8 +49,15 @@ TEST(every_call)
 	begin();
 	struct stat expected, s;
 	CHECK_OK(stat(dir, &expected));
+	/* What is answered about another descriptor changes nothing. */
+	int zero = CHECK_OK(open("/dev/zero", O_RDONLY));
+	/* The lowest that are free. */
+	int lowest = CHECK_OK(dup(0)), second = CHECK_OK(dup(0));
+	CHECK_OK(close(lowest));
+	CHECK_OK(close(second));
 	for (int round = 0; round < ROUNDS; round++) {
 		int fd = CHECK_OK(open(dir, HOW)), other = -1;
+		CHECK_EQ(fd, lowest);
 		CHECK_OK(fstat(fd, &s));
 		CHECK(s.st_ino == expected.st_ino && s.st_mode == expected.st_mode && s.st_nlink == expected.st_nlink);
 		CHECK_EQ(fcntl(fd, F_GETFL) & (O_ACCMODE | O_NONBLOCK | O_DIRECTORY | O_APPEND),
@@ -64,8 +71,9 @@ TEST(every_call)
 		}
 		if (round % 3) {
 			other = CHECK_OK(fcntl(fd, F_DUPFD_CLOEXEC, round % 2 ? 3 : 0));
-			CHECK_EQ(other, fd + 1);
+			CHECK_EQ(other, second);
 		}
+		CHECK_EQ(read(zero, again, 10), 10);
 		CHECK_ERR(read(fd, again, 10), EISDIR);
 		CHECK_ERR(syscall(SYS_getdents64, fd, again, 1), EINVAL);
 		CHECK_ERR(syscall(SYS_getdents64, fd, NULL, sizeof again), EFAULT);
@@ -89,6 +97,7 @@ TEST(every_call)
 		CHECK_ERR(syscall(SYS_getdents64, fd, again, sizeof again), EBADF);
 		CHECK_ERR(fstat(fd, &s), EBADF);
 	}
+	CHECK_OK(close(zero));
 }
 
 /* With no other call between those that are answered and the end of the descriptor. */

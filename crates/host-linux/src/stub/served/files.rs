@@ -30,6 +30,8 @@ macro_rules! files {
     jmp 2f
 .Lread:
     on_loan
+    test dword ptr [rbx + {lent}], {is_directory}
+    jnz .Lrefuse
     mov r12d, 1
     mov r10, [rbx + {file_pos}]
     // r10 = position; rax = how many bytes there are, of which the first is number rcx.
@@ -182,11 +184,9 @@ macro_rules! files {
 .Lclose:
     on_loan
     mov dword ptr [rbx + {file_closed}], 1
-    // Nor are names below a directory known by its descriptor any more.
+    // Nor are names below a directory known any more by paths that begin at its descriptor, which may be in /proc.
     test dword ptr [rbx + {lent}], {is_directory}
     jz 2f
-    cmp edi, [rbx + {names_dirfd}]
-    jne 2f
     mov dword ptr [rbx + {names_left}], 0
 2:
     // No epoch is 0.
