@@ -63,6 +63,14 @@ static void do_read1(long n)
 		CHECK(read(zero, &c, 1) == 1);
 }
 
+/* The same, but the call always goes to the kernel. */
+static void do_pread1(long n)
+{
+	char c;
+	while (n--)
+		CHECK(pread(zero, &c, 1, 0) == 1);
+}
+
 static void do_stat(long n)
 {
 	struct stat st;
@@ -301,6 +309,7 @@ static const struct row {
 	{"getppid", do_getppid, 0},
 	{"trapped-getppid", do_syscall, 0},
 	{"read-1", do_read1, 0},
+	{"pread-1", do_pread1, 0},
 	{"stat", do_stat, 0},
 	{"open-close", do_open_close, 0},
 	{"create-unlink", do_create_unlink, 0},

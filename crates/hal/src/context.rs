@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use abi::Stat;
 
-use crate::{HostFile, Result, Space};
+use crate::{End, HostFile, Queue, Result, Space, Told};
 
 /// General registers of a guest thread (x86-64; what `ptrace` calls `user_regs`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,16 +84,51 @@ pub struct FastIds {
     pub enabled: bool,
 }
 
+/// Descriptors that a guest thread may answer calls about by itself: whatever is written to the one is gone, and the other
+/// gives zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endless {
+    pub null: Option<i32>,
+    pub zero: Option<i32>,
+    /// [`crate::Host::lending_epoch`] from before they were looked at.
+    pub epoch: u64,
+}
+
+/// Calls and bytes about them. Claims of the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndlessUse {
+    pub reads: u32,
+    pub writes: u32,
+    pub read: u64,
+    pub written: u64,
+}
+
+/// What is lent of an open file beside its attributes.
+pub enum Contents<'a> {
+    /// Of a regular file: its bytes from the position on, at most so many.
+    File(&'a dyn HostFile, usize),
+    /// Nothing, of a regular file.
+    Unread,
+    /// Of a directory: what getdents64(2) gives from the position to the end, and the position there.
+    Listing(&'a [u8], u64),
+    /// Nothing, of a directory.
+    Unlisted,
+}
+
 /// An open file that a guest thread is lent: until it comes to the kernel next, it may answer calls about it by itself
-/// (read, pread64, lseek, fstat and its kin, close).
+/// (read, pread64, lseek, fstat and its kin, close; of directories getdents64, fstat, close; some of fcntl).
 pub struct Lending<'a> {
     pub fd: i32,
     /// Where the file's position is, and the contents begin.
     pub pos: u64,
     /// What fstat(2) gives.
     pub stat: [u8; Stat::SIZE],
-    /// The file, and how many bytes of it are to be lent at most.
-    pub contents: Option<(&'a dyn HostFile, usize)>,
+    /// What F_GETFL and F_GETFD give (fcntl(2)).
+    pub flags: u32,
+    pub fd_flags: u32,
+    /// The lowest descriptor that is free, which F_DUPFD_CLOEXEC may give once.
+    pub free: Option<i32>,
+    pub contents: Contents<'a>,
     /// Nothing comes behind the position, where no contents are lent.
     pub at_end: bool,
     /// [`crate::Host::lending_epoch`] from before anything of this was looked at.
@@ -106,6 +141,8 @@ pub struct Borrowed {
     /// Not beyond `i64::MAX`.
     pub pos: u64,
     pub closed: bool,
+    /// [`Lending::free`] was given, before the closing.
+    pub duplicated: bool,
     /// Calls that read, and bytes that they gave.
     pub reads: u32,
     pub bytes: u64,
@@ -188,6 +225,14 @@ pub trait Context: Send {
     /// Told before [`Context::run`] when the calling kernel thread has woken another one: it should not keep its processor
     /// busy while the guest runs.
     fn make_way(&mut self) {}
+    /// A number for this guest thread, not 0, and the processor that it has.
+    fn place(&self) -> (u64, u32) {
+        (0, 0)
+    }
+    /// The task waited, and was woken by one that had this place.
+    fn woken_from(&mut self, place: (u64, u32)) {
+        let _ = place;
+    }
 
     /// Registers at the last event. `rax` at a system call is the call's number until a result is set.
     fn regs(&mut self) -> Regs;
@@ -306,6 +351,15 @@ pub trait Context: Send {
     fn lend_file_again(&mut self) -> bool {
         false
     }
+    /// Lends descriptors of files without contents of their own, in place of those lent before; they may be used until
+    /// lent anew or files are recalled.
+    fn lend_endless(&mut self, files: &Endless) {
+        let _ = files;
+    }
+    /// What the guest thread says it did with them since it was asked last.
+    fn endless_used(&mut self) -> EndlessUse {
+        EndlessUse::default()
+    }
     /// Tells the guest thread attributes that it will probably ask for, so that it may answer by itself until files are
     /// recalled, a tenth of a second or so has passed, or this is called again. How many it took.
     fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
@@ -315,6 +369,21 @@ pub trait Context: Send {
     /// Ends that; how many answers it used, as it says.
     fn foretold_used(&mut self) -> usize {
         0
+    }
+    /// Tells the guest thread of a receive queue, in one of [`crate::QUEUES`] places, until another is told there. What it is
+    /// told of bytes holds until [`Context::run`] returns, or until they are taken back. `None` if it cannot be told.
+    fn tell_queue(&mut self, place: usize, queue: &Queue<'_>) -> Option<Arc<dyn Told>> {
+        let _ = (place, queue);
+        None
+    }
+    /// Tells the guest thread where a file ends, until that is forgotten or another takes its place; false if it cannot.
+    fn tell_end(&mut self, end: &End) -> bool {
+        let _ = end;
+        false
+    }
+    /// Forgets what was told of the end of one file, or of all.
+    fn forget_ends(&mut self, fd: Option<i32>) {
+        let _ = fd;
     }
     /// Another program begins here: what the old one read and wrote is gone from wherever the new one could find it.
     fn forget_program(&mut self) {}

@@ -86,6 +86,14 @@ pub trait Host: Send + Sync {
         0
     }
 
+    /// Raises one of [`crate::COUNTS`] counts, which stubs look at before they answer by themselves what they were told
+    /// under it. To be done after each change of what the answer would be, and before anybody can know of that.
+    fn raise(&self, _count: u32) {}
+    /// How often that was done.
+    fn raised(&self, _count: u32) -> u64 {
+        0
+    }
+
     /// Opens a host directory or file by absolute path, following links: only for what the command line named.
     fn open_path(&self, path: &[u8], flags: u32) -> Result<Arc<dyn HostFile>>;
     /// Calls `tell`, from a host thread, for each change of the file (contents, attributes, names, moves, its end), by

@@ -11,15 +11,17 @@ mod context;
 mod file;
 mod host;
 pub mod mock;
+mod queue;
 mod space;
 mod stream;
 
 pub use context::{
-    ACTION_FLAGS, Borrowed, Context, CpuClock, EndWord, EndWords, Event, Exception, FastIds, Foreseen,
-    FutexCall, Kicker, Lending, Regs, SignalWords,
+    ACTION_FLAGS, Borrowed, Contents, Context, CpuClock, EndWord, EndWords, Endless, EndlessUse, Event,
+    Exception, FastIds, Foreseen, FutexCall, Kicker, Lending, Regs, SignalWords,
 };
 pub use file::{DirEntry, FileChange, HostFile, HostStat, NodeKind, SetAttr};
 pub use host::{CpuInfo, Host, HostFacts, Limits};
+pub use queue::{COUNTS, End, QUEUE_BYTES, QUEUES, Queue, Told};
 pub use space::{Backing, MapOp, Prot, SharedMem, Space};
 pub use stream::{Interest, Ready, Stream, Watch, WinSize};
 

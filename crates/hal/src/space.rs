@@ -75,6 +75,9 @@ pub trait Space: Send + Sync {
     fn is_reusable(&self) -> bool {
         true
     }
+    /// Maps the bytes of files as they are from now on till [`Space::clear`], and no copies with sites of system calls
+    /// rewritten: the program is about to read code that it does not run.
+    fn map_plain_texts(&self) {}
     /// Unmaps everything of the guest (exec by the only user of the space).
     fn clear(&self) -> Result<()>;
     /// Guest addresses usable: `[start, end)`; what lies outside is the stub's and the host's.

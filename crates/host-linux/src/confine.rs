@@ -4,7 +4,8 @@
 //! Landlock, file access only below what the command line named; no signal to, and no look into the memory of, any
 //! process outside. Stubs are made afterwards and live in the same domain, so that they can be reached. [`calls`] comes
 //! after boot, before the first guest instruction: all threads may make only the host calls of
-//! [`crate::sys::calls::CALLS`]. A refused call fails with EPERM and is reported in one line, once.
+//! [`crate::sys::calls::CALLS`]. A refused call fails with EPERM and is reported in one line, once. abort(3) is among what
+//! is refused, as it sends a signal and changes handlers: panics and faults end the process in other ways.
 
 use std::{
     os::fd::{AsFd, OwnedFd},
@@ -122,11 +123,29 @@ fn allow(rules: &OwnedFd, at: OwnedFd, rights: u64) -> Result<()> {
 /// Step two: the filter, on all threads. `writing`: host files may be changed.
 pub fn calls(writing: bool) -> Result<()> {
     sys::report_refusals()?;
+    // The handlers of Rust's runtime would set them back when called, which is refused, and the fault come again for ever.
+    for fault in [libc::SIGSEGV, libc::SIGBUS] {
+        crate::sys::signal::set_default(fault);
+    }
+    end_at_panics();
     match sys::filter_all_threads(&filter(writing)) {
         // The host has no filters of this kind: then the stubs would not have started.
         Err(errno::EINVAL) => Err(errno::ENOSYS),
         done => done,
     }
+}
+
+/// Exit status of a panic: what a shell shows for SIGABRT.
+const PANIC: i32 = 134;
+
+/// A panic of any thread tells its reason, gives the terminals back and ends the process.
+fn end_at_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        crate::signals::restore_terminals();
+        crate::sys::signal::exit_now(PANIC);
+    }));
 }
 
 /// Each row is a comparison and an answer, arguments first if there are any.

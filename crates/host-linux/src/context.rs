@@ -1,7 +1,10 @@
 //! One guest thread, as the kernel thread of its task drives it.
 
+mod endless;
+mod ends;
 mod foretold;
 mod lent;
+mod queues;
 
 use std::{
     sync::{Arc, Weak},
@@ -9,14 +12,15 @@ use std::{
 };
 
 use hal::{
-    Backing, Borrowed, Context, CpuClock, EndWords, Errno, Event, Exception, FastIds, Foreseen, FutexCall,
-    HostFile, Kicker, Lending, MapOp, Prot, Regs, Result, SignalWords, Space, errno,
+    Backing, Borrowed, Context, CpuClock, End, EndWords, Endless, EndlessUse, Errno, Event, Exception,
+    FastIds, Foreseen, FutexCall, HostFile, Kicker, Lending, MapOp, Prot, Queue, Regs, Result, SignalWords,
+    Space, Told, errno,
 };
 
 use crate::{
     engine::{Engine, FrameShape, lock},
     host::StartError,
-    layout::{PAGE, ctl, file, flag, kind, names, reg, served},
+    layout::{self, PAGE, ctl, file, flag, kind, names, reg, served},
     slots::Slot,
     space::LinuxSpace,
     stub::code,
@@ -66,6 +70,10 @@ pub(crate) struct LinuxContext {
     kept: Option<lent::OnLoan>,
     /// Names told ahead.
     names_told: usize,
+    /// Receive queues stand in the slot, and ends of files.
+    tells_queues: bool,
+    tells_ends: bool,
+    endless: Endless,
     /// The guest took memory away that the call's result was to go to.
     lost: bool,
     /// What is lent to the stub, see [`crate::layout::served`], and whether it may use it.
@@ -90,7 +98,9 @@ fn prepare(slot: &Slot, addr: u64, shape: Option<&FrameShape>, regs: &Regs, fpu:
     slot.set32(ctl::SPIN, 0);
     slot.set32(ctl::FAST_VALID, 0);
     slot.set32(ctl::LENT, 0);
+    slot.set32(ctl::ENDS, 0);
     slot.set64(file::EPOCH, 0);
+    slot.set64(layout::endless::EPOCH, 0);
     slot.set64(ctl::ENTRY, code::entry());
     slot.set64(ctl::STACK, addr + ctl::STACK_TOP as u64);
     slot.set64(ctl::FS_BASE, regs.fs_base);
@@ -120,8 +130,11 @@ impl LinuxContext {
             later_at: ctl::BUFFER,
             later_end: ctl::BUFFER_END,
             on_loan: None,
+            endless: Endless::default(),
             kept: None,
             names_told: 0,
+            tells_queues: false,
+            tells_ends: false,
             lost: false,
             lent: served::ALWAYS,
             may_serve: false,
@@ -243,9 +256,11 @@ impl LinuxContext {
 
     /// Tells the stub what it may answer: that, and what is asked of a file on loan and of names told ahead.
     fn show_lent(&self) {
-        let files = if self.on_loan.is_some() { served::FILES } else { 0 };
+        let files = self.on_loan.as_ref().map_or(0, |loan| loan.serves);
         let names = if self.names_told != 0 { served::NAMES } else { 0 };
-        self.slot().set32(ctl::LENT, if self.may_serve { self.lent | files | names } else { 0 });
+        let ends = if self.tells_ends { 1 << served::LSEEK } else { 0 };
+        let served = self.lent | files | names | ends | self.endless_served();
+        self.slot().set32(ctl::LENT, if self.may_serve { served } else { 0 });
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -544,6 +559,14 @@ impl Context for LinuxContext {
         self.thread.seat.make_way();
     }
 
+    fn place(&self) -> (u64, u32) {
+        self.thread.seat.place()
+    }
+
+    fn woken_from(&mut self, place: (u64, u32)) {
+        self.thread.seat.woken_from(place);
+    }
+
     fn regs(&mut self) -> Regs {
         let gs_base = if self.own_gs { self.slot().get64(ctl::GS_BASE) } else { 0 };
         self.saved().to_regs(self.slot().get64(ctl::FS_BASE), gs_base)
@@ -835,6 +858,14 @@ impl Context for LinuxContext {
         self.put_on_loan_again()
     }
 
+    fn lend_endless(&mut self, files: &Endless) {
+        self.put_endless(files);
+    }
+
+    fn endless_used(&mut self) -> EndlessUse {
+        self.take_endless_use()
+    }
+
     fn foretell(&mut self, foreseen: &Foreseen<'_>) -> usize {
         self.tell_names(foreseen)
     }
@@ -843,8 +874,22 @@ impl Context for LinuxContext {
         self.forget_names()
     }
 
+    fn tell_queue(&mut self, place: usize, queue: &Queue<'_>) -> Option<Arc<dyn Told>> {
+        self.put_queue(place, queue)
+    }
+
+    fn tell_end(&mut self, end: &End) -> bool {
+        self.put_end(end)
+    }
+
+    fn forget_ends(&mut self, fd: Option<i32>) {
+        self.drop_ends(fd);
+    }
+
     fn forget_program(&mut self) {
         self.flush();
+        self.drop_ends(None);
+        self.forget_queues();
         self.captured = (0, 0);
         if self.names_told != 0 {
             self.forget_names();

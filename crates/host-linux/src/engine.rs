@@ -263,6 +263,11 @@ impl Engine {
         self.slots.window().u64(consts::EPOCH as u64)
     }
 
+    /// One of the counts of [`hal::Host::raise`].
+    pub(crate) fn count(&self, count: u32) -> &std::sync::atomic::AtomicU64 {
+        self.slots.window().u64(consts::COUNTS as u64 + u64::from(count % hal::COUNTS) * 8)
+    }
+
     /// Makes the memory objects, the keeper and the first stub.
     pub(crate) fn start(cpus: u32) -> core::result::Result<Arc<Engine>, StartError> {
         Engine::start_guarded(cpus, process::can_dispatch())
@@ -323,6 +328,7 @@ impl Engine {
             w.u64(at as u64).store(filter.len() as u64, Relaxed);
             w.u64(at as u64 + 8).store(layout::CONSTS + code_at as u64, Relaxed);
             let code: Vec<u8> = filter.into_iter().flat_map(filter::Insn::encode).collect();
+            assert!(code_at + code.len() <= consts::COUNTS);
             w.write(code_at as u64, &code);
         }
         w.write(consts::CAPTURES as u64, &crate::x86_64::captures::table());

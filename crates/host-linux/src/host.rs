@@ -126,6 +126,14 @@ impl Host for LinuxHost {
         self.engine.epoch().load(SeqCst)
     }
 
+    fn raise(&self, count: u32) {
+        self.engine.count(count).fetch_add(1, SeqCst);
+    }
+
+    fn raised(&self, count: u32) -> u64 {
+        self.engine.count(count).load(SeqCst)
+    }
+
     fn file_limit(&self) -> u64 {
         self.files
     }

@@ -51,6 +51,8 @@ pub(crate) mod consts {
     /// What is captured of which system call, see [`crate::layout::capture`].
     pub(crate) const CAPTURES: usize = 0xc00;
     pub(crate) const CAPTURES_LEN: usize = 0x200;
+    /// Counts of [`hal::Host::raise`].
+    pub(crate) const COUNTS: usize = 0x800;
     /// Which system calls the stub may answer, see [`crate::layout::served`].
     pub(crate) const SERVED: usize = 0xe00;
     pub(crate) const SERVED_LEN: usize = 0x200;
@@ -98,6 +100,8 @@ pub(crate) mod ctl {
     /// The blocked signals, and whether any are pending: then the stub changes nothing about signals.
     pub(crate) const BLOCKED: usize = 0x128;
     pub(crate) const PENDING: usize = 0x130;
+    /// Whether there is anything in [`crate::layout::ends`].
+    pub(crate) const ENDS: usize = 0x134;
     /// What is cleared at the thread's end, and where its list of robust futexes begins.
     pub(crate) const CLEAR_TID: usize = 0x1f0;
     pub(crate) const ROBUST: usize = 0x1f8;
@@ -129,6 +133,48 @@ pub(crate) mod ctl {
 
 /// Lowest offset in a slot where a signal frame may stand; below are the control page, the buffer and what is told ahead.
 pub(crate) const FRAME_LOWEST: usize = names::END;
+
+/// Receive queues that the thread was told of ([`hal::Queue`]): [`hal::QUEUES`] places.
+pub(crate) mod queues {
+    pub(crate) const START: usize = 0x7000;
+    pub(crate) const STEP: usize = 0x380;
+    pub(crate) const FD: usize = 0x00;
+    /// What is there: one of the numbers below.
+    pub(crate) const STATE: usize = 0x04;
+    /// Number in [`super::consts::COUNTS`], and what it must be.
+    pub(crate) const COUNT: usize = 0x08;
+    pub(crate) const LEN: usize = 0x0c;
+    pub(crate) const VALUE: usize = 0x10;
+    pub(crate) const BYTES: usize = 0x20;
+    pub(crate) const MOST: usize = hal::QUEUE_BYTES;
+    /// Nothing that is known.
+    pub(crate) const NOTHING: u32 = 0;
+    /// Bytes that the stub may give to the guest, if it makes this [`TAKEN`].
+    pub(crate) const GIVEN: u32 = 1;
+    pub(crate) const TAKEN: u32 = 2;
+    /// No bytes.
+    pub(crate) const EMPTY: u32 = 3;
+}
+
+/// Ends of files that the thread was told of ([`hal::End`]), by the low bits of their descriptors.
+pub(crate) mod ends {
+    pub(crate) const START: usize = 0x7e00;
+    pub(crate) const STEP_SHIFT: usize = 5;
+    pub(crate) const PLACES: usize = 16;
+    pub(crate) const FD: usize = 0x00;
+    /// Number in [`super::consts::COUNTS`], or one beyond them if nothing is known, and what the count must be.
+    pub(crate) const COUNT: usize = 0x04;
+    pub(crate) const VALUE: usize = 0x08;
+    pub(crate) const SIZE: usize = 0x10;
+}
+
+const _: () = assert!(
+    queues::START >= ctl::BUFFER_END
+        && queues::START + hal::QUEUES * queues::STEP <= ends::START
+        && ends::START + (ends::PLACES << ends::STEP_SHIFT) <= names::START
+        && queues::BYTES + queues::MOST <= queues::STEP
+        && consts::COUNTS + hal::COUNTS as usize * 8 <= consts::CAPTURES
+);
 
 /// Attributes of names told ahead ([`hal::Foreseen`]): a head, and the answers.
 pub(crate) mod names {
@@ -262,7 +308,8 @@ pub(crate) mod served {
         | 1 << NEWFSTATAT
         | 1 << CLOSE
         | 1 << FADVISE64
-        | 1 << IOCTL;
+        | 1 << IOCTL
+        | 1 << FCNTL;
     pub(crate) const STAT: u8 = 10;
     pub(crate) const LSTAT: u8 = 11;
     pub(crate) const SIGPROCMASK: u8 = 12;
@@ -270,6 +317,15 @@ pub(crate) mod served {
     pub(crate) const SIGACTION: u8 = 14;
     pub(crate) const SET_TID_ADDRESS: u8 = 15;
     pub(crate) const RSEQ: u8 = 16;
+    pub(crate) const WRITE: u8 = 17;
+    pub(crate) const RECVFROM: u8 = 20;
+    /// Those about descriptors in [`hal::Endless`].
+    pub(crate) const ENDLESS: u32 = 1 << READ | 1 << WRITE;
+    pub(crate) const FCNTL: u8 = 18;
+    pub(crate) const GETDENTS64: u8 = 19;
+    /// Those about a directory on loan.
+    pub(crate) const DIRECTORIES: u32 =
+        1 << FSTAT | 1 << NEWFSTATAT | 1 << CLOSE | 1 << FCNTL | 1 << GETDENTS64;
     /// Those about names told ahead.
     pub(crate) const NAMES: u32 = 1 << NEWFSTATAT | 1 << STAT | 1 << LSTAT;
     /// The calls that are about nothing but the thread's own registers, or not there: always lent.
@@ -296,8 +352,29 @@ pub(crate) mod file {
     pub(crate) const BYTES: usize = 0xc38;
     /// `struct stat`.
     pub(crate) const STAT: usize = 0xc40;
+    /// What F_GETFL and F_GETFD give.
+    pub(crate) const FLAGS: usize = 0xcd0;
+    pub(crate) const FD_FLAGS: usize = 0xcd4;
+    /// What F_DUPFD_CLOEXEC gives, or -1; set by the stub once it did.
+    pub(crate) const FREE: usize = 0xcd8;
+    pub(crate) const DUPLICATED: usize = 0xcdc;
+    /// A directory's position behind what is lent of its listing.
+    pub(crate) const LISTED: usize = 0xce0;
     /// Nothing is believed longer than so many times the counter's step, as a power of two: 33 ms at 1 GHz, 7 at 5.
     pub(crate) const TIME: u32 = 25;
+}
+
+/// Offsets in the control page of the descriptors in [`hal::Endless`] (-1: none), and what was done with them.
+pub(crate) mod endless {
+    pub(crate) const EPOCH: usize = 0xd00;
+    pub(crate) const NULL: usize = 0xd08;
+    pub(crate) const ZERO: usize = 0xd0c;
+    pub(crate) const READS: usize = 0xd10;
+    pub(crate) const WRITES: usize = 0xd14;
+    pub(crate) const READ: usize = 0xd18;
+    pub(crate) const WRITTEN: usize = 0xd20;
+    /// More zeros are written by the kernel process.
+    pub(crate) const READ_MAX: u32 = 0x8000;
 }
 
 /// Offsets in the request page.

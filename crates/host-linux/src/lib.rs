@@ -8,6 +8,7 @@ compile_error!("guest code runs on x86-64 Linux hosts only");
 
 mod changes;
 pub mod check;
+mod company;
 pub mod confine;
 mod context;
 pub mod dgram;

@@ -26,7 +26,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{engine::lock, idle::Idle, sys::process, thread::Thread, vdso::Numbers, x86_64::cycles};
+use crate::{
+    company::{self, Company, Member, Recent},
+    engine::lock,
+    idle::Idle,
+    sys::process,
+    thread::Thread,
+    vdso::Numbers,
+    x86_64::cycles,
+};
 
 /// Time between two looks of the balancer.
 const TICK: Duration = Duration::from_millis(10);
@@ -94,6 +102,7 @@ pub(crate) struct Seat {
     resumed: AtomicU64,
     /// Others wait for the kernel thread's processor.
     way: AtomicBool,
+    company: Company,
 }
 
 impl Seat {
@@ -111,7 +120,18 @@ impl Seat {
             credit: AtomicI32::new(0),
             resumed: AtomicU64::new(0),
             way: AtomicBool::new(false),
+            company: Company::default(),
         }
+    }
+
+    /// A number for the task, and its processor.
+    pub(crate) fn place(&self) -> (u64, u32) {
+        (std::ptr::from_ref(self).addr() as u64, self.cpu.load(Relaxed))
+    }
+
+    /// The task was woken by one that had this place.
+    pub(crate) fn woken_from(&self, (waker, cpu): (u64, u32)) {
+        self.company.woken(waker, cpu == self.cpu.load(Relaxed));
     }
 
     /// Others wait for the kernel thread's processor: it gives way before it spins.
@@ -445,6 +465,7 @@ impl Placement {
         for (thread, past) in memory.iter_mut() {
             past.cool = past.cool.saturating_sub(1);
             let Some(thread) = thread.upgrade() else { continue };
+            past.woken.look(&thread.seat.company);
             past.looks += 1;
             let events = thread.seat.events.load(Relaxed);
             let new = events.wrapping_sub(past.events);
@@ -507,6 +528,12 @@ impl Placement {
                 && index(t.seat.cpu.load(Relaxed)) == Some(most)
                 && self.may_use(&t.seat, self.cpus[least] as u32)
         });
+        let member = |(t, p, _): &(Arc<Thread>, &mut Past, u32)| {
+            let (who, cpu) = t.seat.place();
+            let anywhere = t.seat.allowed.load(Relaxed) == u64::MAX;
+            let free = p.cool == 0 && !t.seat.is_out() && anywhere;
+            Member::new(who, cpu, &t.seat.company, p.woken, free)
+        };
         let starving = |t: &Thread, p: &Past| p.starving >= STARVING && p.cool == 0 && !t.seat.is_out();
         if count[most] >= count[least] + 2 {
             // Half of what is too much there: threads that were made all at once are spread at once.
@@ -514,6 +541,12 @@ impl Placement {
             for (thread, past, _) in starved.by_ref().take(too_many) {
                 self.move_to(thread, self.cpus[least]);
                 past.cool = COOL;
+            }
+        } else if let Some((i, j)) = company::exchange(&active.iter().map(member).collect::<Vec<_>>()) {
+            let cpu = |k: usize| active[k].0.seat.cpu.load(Relaxed) as usize;
+            for (k, to) in [(i, cpu(j)), (j, cpu(i))] {
+                self.move_to(&active[k].0, to);
+                active[k].1.cool = COOL / 3;
             }
         } else if let Some((thread, past, _)) = active.iter_mut().find(|(t, p, _)| starving(t, p)) {
             let other = |c: u32| c != thread.seat.cpu.load(Relaxed) && self.may_use(&thread.seat, c);
@@ -568,6 +601,7 @@ struct Past {
     light: bool,
     idle: bool,
     cool: u32,
+    woken: Recent,
     /// Looks in a row at which it was active, and whether the host's account of it is kept open.
     looks: u32,
     keeps: bool,

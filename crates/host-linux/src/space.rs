@@ -40,6 +40,8 @@ pub(crate) struct LinuxSpace {
     pub(crate) service: Mutex<Service>,
     spare: Mutex<Spare>,
     pub(crate) patches: Mutex<Patches>,
+    /// Texts are mapped as their files have them.
+    plain: AtomicBool,
     /// Threads that have a context.
     threads: AtomicU32,
     /// More than one guest thread has lived here.
@@ -72,6 +74,7 @@ impl LinuxSpace {
             service: Mutex::new(service),
             spare: Mutex::new(Spare { fresh: 1, ..Spare::default() }),
             patches: Mutex::new(patches),
+            plain: AtomicBool::new(false),
             threads: AtomicU32::new(1),
             threaded: AtomicBool::new(false),
             lazy: AtomicBool::new(false),
@@ -321,7 +324,8 @@ impl LinuxSpace {
     /// Descriptor and offset to map for a range of a file that holds code.
     fn text(&self, file: &Arc<dyn HostFile>, addr: u64, offset: u64, len: u64) -> Result<(u64, u64)> {
         let fd = u64::try_from(file.raw_fd()).map_err(|_| errno::ENODEV)?;
-        let texts = self.engine.texts.as_ref().filter(|_| lock(&self.patches).is_open());
+        let texts = self.engine.texts.as_ref();
+        let texts = texts.filter(|_| !self.plain.load(Relaxed) && lock(&self.patches).is_open());
         let Some((texts, (text, copy))) = texts.and_then(|t| Some((t, t.of(&**file, offset, len)?))) else {
             return Ok((fd, offset));
         };
@@ -437,7 +441,12 @@ impl Space for LinuxSpace {
         !self.threaded.load(Relaxed)
     }
 
+    fn map_plain_texts(&self) {
+        self.plain.store(true, Relaxed);
+    }
+
     fn clear(&self) -> Result<()> {
+        self.plain.store(false, Relaxed);
         let mut ops = vec![Op::expecting(libc::SYS_munmap, [0, REGION, 0, 0, 0, 0], 0)];
         ops.extend(self.forget_sites());
         if self.engine.maps_freely && !self.stub.maps_shared.load(SeqCst) {

@@ -3,10 +3,13 @@
 mod asm;
 mod basics;
 mod copies;
+mod endless;
+mod ends;
 mod foretold;
 mod later;
 mod lent;
 mod patched;
+mod queues;
 mod served;
 mod texts;
 

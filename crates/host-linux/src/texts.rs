@@ -4,7 +4,8 @@
 //! that. So the machine counts the traps of all programs by file: when sites of one have trapped often enough it makes a
 //! copy of the file's executable range in which they are rewritten, with the trampolines in the unused end of its last
 //! page, and maps that in place of the file from then on. What is in the copy comes from the file alone; guests only say
-//! where to look. Who looks at the code itself sees the jumps, unless it is a debugger, before which they are taken back.
+//! where to look. Who looks at the code itself sees the jumps, unless it is a debugger, before which they are taken back, or
+//! maps code without being the dynamic linker ([`hal::Space::map_plain_texts`]), as valgrind and emulators do.
 
 use std::{
     collections::HashMap,

@@ -8,9 +8,13 @@ use std::{
     fs,
     io::Read,
     net::{TcpStream, UdpSocket},
-    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::PermissionsExt, process::ExitStatusExt},
+    },
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use hal::{Host, Limits};
@@ -42,15 +46,25 @@ fn restarted(inside: &Path, outside: &Path, victim: i32) {
                 again.ask();
                 std::process::exit(7);
             }
-            Side::Machine(_) => machine(inside, outside, [victim, me as i32], true, taken),
+            Side::Machine(_) => machine(inside, outside, [victim, me as i32], true, End::Attacked, taken),
             Side::Parent(ended) => assert_eq!(ended, ends),
         }
     }
     println!("restarted");
 }
 
+/// What becomes of the confined machine.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Attacked,
+    /// A thread of it panics.
+    Panic,
+    /// It touches memory that there is not.
+    Fault,
+}
+
 /// The machine, in which the attacker's code runs after boot.
-fn machine(inside: &Path, outside: &Path, victims: [i32; 2], devices: bool, taken: signals::Taken) {
+fn machine(inside: &Path, outside: &Path, victims: [i32; 2], devices: bool, end: End, taken: signals::Taken) {
     let [victim, _] = victims;
     let mut paths = Paths { read: vec![inside.into()], write: vec![inside.join("rw")], ..Paths::default() };
     if devices {
@@ -61,6 +75,15 @@ fn machine(inside: &Path, outside: &Path, victims: [i32; 2], devices: bool, take
     host.signals().start(taken).unwrap();
     let mut context = host.new_context().unwrap();
     confine::calls(true).unwrap();
+    match end {
+        End::Attacked => {}
+        End::Panic => {
+            host.spawn("panic", Box::new(|| panic!("on purpose"))).unwrap();
+            std::thread::sleep(Duration::from_secs(20));
+        }
+        // SAFETY: not sound, on purpose: nothing is mapped there, and the fault ends the process.
+        End::Fault => unsafe { std::ptr::write_volatile(std::ptr::without_provenance_mut::<u8>(8), 0) },
+    }
     let landlock = match fence {
         confine::Fence::Landlock(v) => v,
         confine::Fence::None => 0,
@@ -141,23 +164,41 @@ fn main() {
     if let [_, how, inside, outside, victim] = &args[..] {
         let (inside, outside, victim) = (Path::new(inside), Path::new(outside), victim.parse().unwrap());
         match how.as_str() {
-            "umlaut" => {
-                let taken = signals::block();
-                return machine(
-                    inside,
-                    outside,
-                    [victim, std::os::unix::process::parent_id() as i32],
-                    false,
-                    taken,
-                );
-            }
             "linux" => return restarted(inside, outside, victim),
-            _ => {}
+            how => {
+                let end = match how {
+                    "panic" => End::Panic,
+                    "fault" => End::Fault,
+                    _ => End::Attacked,
+                };
+                let victims = [victim, std::os::unix::process::parent_id() as i32];
+                let taken = signals::block();
+                return machine(inside, outside, victims, false, end, taken);
+            }
         }
     }
     for how in ["umlaut", "linux"] {
         attack(how);
     }
+    for how in ["panic", "fault"] {
+        broken(how);
+    }
+}
+
+/// A machine that breaks by itself ends, and says why.
+fn broken(how: &str) {
+    let me = std::env::current_exe().unwrap();
+    let base = std::env::temp_dir().join(format!("umlaut-confined-{how}-{}", std::process::id()));
+    fs::create_dir_all(base.join("rw")).unwrap();
+    let words = [how.as_ref(), base.as_os_str(), base.as_os_str(), "1".as_ref()];
+    let out = Command::new("timeout").arg("10").arg(me).args(words).output().unwrap();
+    fs::remove_dir_all(&base).unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    // timeout(1) ends as what it ran ended.
+    let ended = out.status.code().unwrap_or_else(|| 128 + out.status.signal().unwrap());
+    assert_eq!(ended, if how == "panic" { 134 } else { 128 + libc::SIGSEGV }, "{err}");
+    assert_eq!(err.contains("on purpose"), how == "panic", "{err}");
+    println!("ok {how}");
 }
 
 /// One machine and its attacker.

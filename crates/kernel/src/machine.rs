@@ -14,7 +14,7 @@ use crate::{
     log::KernelLog,
     mm::{charge::Charge, shared::SharedAlloc},
     registry::Registry,
-    task::{Task, Work, run::Dispatch, tree::TaskTree},
+    task::{Task, Work, process::ExitStatus, run::Dispatch, tree::TaskTree},
     time::{Clock, Timers},
     vfs::Vfs,
 };
@@ -40,8 +40,8 @@ pub enum End {
     PowerOff,
     Halt,
     Restart,
-    /// init ended with this shell status.
-    InitExited(i32),
+    /// init ended.
+    InitExited(ExitStatus),
     Panic,
 }
 

@@ -9,4 +9,4 @@ mod lock;
 mod wait;
 
 pub use lock::{Mutex, MutexGuard, Rank, RwLock, RwLockReadGuard, RwLockWriteGuard, assert_no_locks_held};
-pub use wait::{WaitQueue, WaitToken, Waiter, Wake, woke_others};
+pub use wait::{Place, WaitQueue, WaitToken, Waiter, Wake, stand_at, woke_others};

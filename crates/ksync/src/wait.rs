@@ -18,6 +18,20 @@ pub trait Wake: Send + Sync {
 
 thread_local! {
     static WOKE: Cell<bool> = const { Cell::new(false) };
+    static PLACE: Cell<Place> = const { Cell::new(Place { who: 0, cpu: 0 }) };
+}
+
+/// Who wakes others, and on which processor: numbers that are compared for equality alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// 0 for nobody.
+    pub who: u64,
+    pub cpu: u32,
+}
+
+/// Whom the calling thread will wake others for.
+pub fn stand_at(place: Place) {
+    PLACE.set(place);
 }
 
 /// Whether the calling thread has woken another one since it asked last.
@@ -30,6 +44,9 @@ pub fn woke_others() -> bool {
 pub struct Waiter {
     notified: AtomicU32,
     thread: Mutex<Option<Thread>>,
+    /// [`Place`] of the last who notified.
+    who: AtomicU64,
+    cpu: AtomicU32,
 }
 
 impl Waiter {
@@ -47,9 +64,22 @@ impl Waiter {
         if self.notified.swap(1, Ordering::SeqCst) == 0
             && let Some(t) = &*self.thread.lock().unwrap_or_else(PoisonError::into_inner)
         {
+            let place = PLACE.get();
+            self.cpu.store(place.cpu, Ordering::Relaxed);
+            self.who.store(place.who, Ordering::Relaxed);
             t.unpark();
             WOKE.set(true);
         }
+    }
+
+    /// Where the last notification came from, if it was told and not asked for yet.
+    pub fn woken_from(&self) -> Option<Place> {
+        let who = self.who.load(Ordering::Relaxed);
+        if who == 0 {
+            return None;
+        }
+        self.who.store(0, Ordering::Relaxed);
+        Some(Place { who, cpu: self.cpu.load(Ordering::Relaxed) })
     }
 
     /// Forgets a past notification. To be called before the condition is checked.
@@ -91,12 +121,19 @@ impl Wake for Waiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitToken(u64);
 
+/// One who waits, and for what: POLL* bits, 0 for anything.
+struct Entry {
+    id: u64,
+    events: u32,
+    waiter: Arc<dyn Wake>,
+}
+
 /// The waiters for one thing. Cheap when nobody waits.
 #[derive(Default)]
 pub struct WaitQueue {
     len: AtomicUsize,
     next: AtomicU64,
-    entries: Mutex<Vec<(u64, Arc<dyn Wake>)>>,
+    entries: Mutex<Vec<Entry>>,
 }
 
 impl WaitQueue {
@@ -106,9 +143,14 @@ impl WaitQueue {
 
     /// Adds a waiter; it is woken by every wake from now on, until removed.
     pub fn add(&self, w: Arc<dyn Wake>) -> WaitToken {
+        self.add_for(w, 0)
+    }
+
+    /// As [`WaitQueue::add`], but wakes that name other events only pass it over. `events`: POLL* bits, 0 for anything.
+    pub fn add_for(&self, waiter: Arc<dyn Wake>, events: u32) -> WaitToken {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut e = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        e.push((id, w));
+        e.push(Entry { id, events, waiter });
         self.len.store(e.len(), Ordering::SeqCst);
         drop(e);
         // The caller checks its condition after this; the waker changes the condition before it looks at `len`.
@@ -118,13 +160,13 @@ impl WaitQueue {
 
     pub fn remove(&self, token: WaitToken) {
         let mut e = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(i) = e.iter().position(|x| x.0 == token.0) {
+        if let Some(i) = e.iter().position(|x| x.id == token.0) {
             e.swap_remove(i);
         }
         self.len.store(e.len(), Ordering::SeqCst);
     }
 
-    /// Wakes all waiters. `events`: POLL* bits of what happened, 0 for anything.
+    /// Wakes all waiters for this. `events`: POLL* bits of what happened, 0 for anything.
     pub fn wake_all(&self, events: u32) {
         fence(Ordering::SeqCst);
         if self.len.load(Ordering::SeqCst) == 0 {
@@ -132,13 +174,16 @@ impl WaitQueue {
         }
         // Outside the lock: whoever is woken on this processor would run at once, and into the lock.
         let e = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let [(_, only)] = &e[..] {
-            let only = only.clone();
+        let concerns = |e: &&Entry| events == 0 || e.events == 0 || e.events & events != 0;
+        if let [only] = &e[..] {
+            let only = Some(only).filter(concerns).map(|e| e.waiter.clone());
             drop(e);
-            only.wake(events);
+            if let Some(w) = only {
+                w.wake(events);
+            }
             return;
         }
-        let all: Vec<_> = e.iter().map(|(_, w)| w.clone()).collect();
+        let all: Vec<_> = e.iter().filter(concerns).map(|e| e.waiter.clone()).collect();
         drop(e);
         for w in all {
             w.wake(events);
@@ -155,6 +200,37 @@ impl WaitQueue {
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn who_waits_for_something_else_is_passed_over() {
+        let (q, others) = (WaitQueue::new(), Arc::new(Waiter::new()));
+        let w = Arc::new(Waiter::new());
+        for among in [false, true] {
+            let token = q.add_for(w.clone(), 1);
+            let more = among.then(|| q.add(others.clone()));
+            for (events, woken) in [(4, 0), (5, 1), (0, 1)] {
+                w.clear();
+                q.wake_all(events);
+                assert_eq!(w.notified.load(Ordering::SeqCst), woken, "{events} {among}");
+            }
+            q.remove(token);
+            more.into_iter().for_each(|t| q.remove(t));
+        }
+        assert_eq!(others.notified.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn where_a_wake_came_from_is_told_once() {
+        let w = Waiter::new();
+        w.attach();
+        w.notify();
+        assert_eq!(w.woken_from(), None);
+        let place = Place { who: 7, cpu: 1 };
+        stand_at(place);
+        w.clear();
+        w.notify();
+        assert_eq!((w.woken_from(), w.woken_from()), (Some(place), None));
+    }
 
     #[test]
     fn a_wake_between_check_and_sleep_is_not_lost() {

@@ -62,7 +62,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "USER", default_value = "0")]
     pub user: String,
     /// Guest memory: bytes, or with a suffix K, M, G. Default: three quarters of the host's.
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub mem: Option<u64>,
     /// Processors used at once. Default: all of the host's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]

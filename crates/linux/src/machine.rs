@@ -42,6 +42,14 @@ impl Root {
             Root::Overlay(path) | Root::HostDir { path, .. } => path,
         }
     }
+
+    /// What the command line calls it.
+    fn named(&self) -> String {
+        match self {
+            Root::Overlay(path) => format!("--root {path}"),
+            Root::HostDir { path, .. } => format!("rootflags={path}"),
+        }
+    }
 }
 
 /// Where the first program's descriptors 0, 1 and 2 lead.
@@ -182,7 +190,7 @@ fn run_on(host: &Arc<LinuxHost>, taken: signals::Taken, mut setup: Setup) -> Res
     let saving = match &setup.save {
         Some(path) => {
             let tree = std::fs::canonicalize(setup.root.path())
-                .map_err(|e| Failure::new(format!("root {}: {e}", setup.root.path())))?;
+                .map_err(|e| Failure::new(format!("{}: {e}", setup.root.named())))?;
             Some((SaveFile::new(&**host, path)?, tree.into_os_string().into_vec()))
         }
         None => None,
@@ -252,9 +260,9 @@ fn own_terminal(host: &Arc<LinuxHost>) -> LineConfig {
 type RootFs = (Arc<dyn FileSystem>, Option<Arc<Overlay>>);
 
 fn root_fs(machine: &Arc<Machine>, setup: &Setup) -> Result<RootFs, Failure> {
+    let fail = |e: hal::Errno| Failure::new(format!("{}: {}", setup.root.named(), text(e)));
     let open = |path: &str, options: fs_hostfs::Options| {
-        fs_hostfs::HostFs::open(machine, path.as_bytes(), options)
-            .map_err(|e| Failure::new(format!("root {path}: {}", text(e))))
+        fs_hostfs::HostFs::open(machine, path.as_bytes(), options).map_err(fail)
     };
     match &setup.root {
         Root::HostDir { path, append } => {
@@ -264,8 +272,7 @@ fn root_fs(machine: &Arc<Machine>, setup: &Setup) -> Result<RootFs, Failure> {
         Root::Overlay(path) => {
             let lower = open(path, fs_hostfs::Options { shown: path.clone(), ..Default::default() })?;
             let upper = fs_tmpfs::TmpFs::new(machine, Default::default());
-            let fs = Overlay::new(machine, lower, upper)
-                .map_err(|e| Failure::new(format!("root {path}: {}", text(e))))?;
+            let fs = Overlay::new(machine, lower, upper).map_err(fail)?;
             if setup.save.is_some() {
                 fs.keep_bases();
             }
@@ -276,7 +283,7 @@ fn root_fs(machine: &Arc<Machine>, setup: &Setup) -> Result<RootFs, Failure> {
 
 /// Puts a saved layer back.
 fn load(path: &str, overlay: &Overlay, task: &Arc<Task>) -> Result<(), Failure> {
-    let saved = Saved::read(path)?;
+    let saved = Saved::read(path).map_err(|f| Failure::new(format!("--load {}", f.line)))?;
     overlay.restore(task, &saved.layer, &mut |at, buf| saved.read_at(at, buf)).map_err(|e| {
         let at = layers::shown(&e.path);
         Failure::new(match e.error {

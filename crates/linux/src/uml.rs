@@ -13,41 +13,55 @@ use crate::{
     modules::HostMounts,
 };
 
+/// Options for devices that are not built yet: the name, whether it may go on (as with UML every word that begins so is the
+/// driver's), and what is missing.
+const UNBUILT: [(&str, bool, &str); 12] = [
+    ("ubd", true, "block devices are"),
+    ("eth", true, "network cards are"),
+    ("vec", true, "network cards are"),
+    ("initrd", false, "initial RAM disks are"),
+    ("mconsole", false, "the management console is"),
+    ("dsp", false, "sound devices are"),
+    ("mixer", false, "sound devices are"),
+    ("dtb", false, "device trees are"),
+    ("iomem", false, "regions of I/O memory are"),
+    ("virtio_uml.device", false, "virtio devices are"),
+    ("vfio_uml.device", false, "passed-through devices are"),
+    ("time-travel", true, "time travel is"),
+];
+
 /// Refuses what is asked for and has no device yet, with one line that names the option.
 pub fn refuse_unbuilt(c: &Config, args: &[Vec<u8>]) -> Result<(), Failure> {
-    let no = |option: String, what: &str| Err(Failure::new(format!("{option}: {what} not built yet")));
-    if let Some(u) = c.ubd.first() {
-        return no(format!("ubd{}=", u.unit), "block devices are");
-    }
-    if let Some(e) = c.eth.first() {
-        return no(format!("eth{}=", e.unit), "network cards are");
-    }
-    if let Some(v) = c.vec.first() {
-        return no(format!("vec{}:", v.unit), "network cards are");
-    }
-    if c.initrd.is_some() {
-        return no("initrd=".into(), "initial RAM disks are");
-    }
-    if c.mconsole_notify.is_some() {
-        return no("mconsole=notify:".into(), "the management console is");
-    }
-    for a in args {
+    let no = |option: &str, what: &str| Err(Failure::new(format!("{option}: {what} not built yet")));
+    for a in args.iter().take_while(|a| *a != b"--") {
         let text = String::from_utf8_lossy(a);
-        let Some((name, value)) = text.split_once('=') else { continue };
+        let (name, value) = text.split_once(['=', ':']).unwrap_or((&text, ""));
+        for (prefix, goes_on, what) in UNBUILT {
+            let Some(rest) = name.strip_prefix(prefix) else { continue };
+            let valued = name.len() < text.len();
+            if (rest.is_empty() || goes_on) && (valued || prefix.starts_with("time")) {
+                return no(&text[..text.len().min(name.len() + 1)], what);
+            }
+        }
         let line = name.strip_prefix("con").or_else(|| name.strip_prefix("ssl"));
         if line.is_some_and(|n| n.chars().all(|c| c.is_ascii_digit())) {
             for (word, what) in [("xterm", "terminal windows are"), ("port", "TCP channels are")] {
                 if value.split(',').any(|half| half.starts_with(word)) {
-                    return no(format!("{name}={value}"), what);
+                    return no(&text, what);
                 }
             }
         }
     }
-    if c.rootfstype.as_deref().is_some_and(|t| t != "hostfs") {
-        let t = c.rootfstype.clone().unwrap_or_default();
-        return Err(Failure::new(format!("rootfstype={t}: only hostfs can be the root yet")));
+    match c.rootfstype.as_deref() {
+        Some("hostfs") => Ok(()),
+        Some(t) => Err(Failure::new(format!("rootfstype={t}: only hostfs can be the root yet"))),
+        // A root device is what UML looks for then, and not the host's tree.
+        None => {
+            let root = String::from_utf8_lossy(&c.root);
+            let hint = "rootfstype=hostfs rootflags=DIR boots a directory";
+            Err(Failure::new(format!("root={root}: block devices are not built yet ({hint})")))
+        }
     }
-    Ok(())
 }
 
 fn channel(host: &Arc<LinuxHost>, name: &str, spec: &Spec) -> Result<Channel, Failure> {

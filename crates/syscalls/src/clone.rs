@@ -4,8 +4,8 @@ use abi::{
     errno::{E2BIG, EINVAL},
     nr,
     sched::{
-        CLONE_ARGS_SIZE_VER0, CLONE_DETACHED, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_VFORK, CLONE_VM,
-        CSIGNAL, CloneArgs as Record,
+        CLONE_ARGS_SIZE_VER0, CLONE_DETACHED, CLONE_INTO_CGROUP, CLONE_PARENT_SETTID, CLONE_PIDFD,
+        CLONE_VFORK, CLONE_VM, CSIGNAL, CloneArgs as Record,
     },
     signal::Signal,
 };
@@ -73,6 +73,8 @@ fn clone3(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let r = Record::decode(&known);
     let signal_ok = r.exit_signal == 0 || i32::try_from(r.exit_signal).ok().and_then(Signal::new).is_some();
     if r.flags & (CSIGNAL | CLONE_DETACHED) != 0
+        || r.flags >= CLONE_INTO_CGROUP << 1
+        || r.flags & CLONE_PIDFD != 0 && r.flags & CLONE_PARENT_SETTID != 0 && r.pidfd == r.parent_tid
         || !signal_ok
         || (r.stack == 0) != (r.stack_size == 0)
         || (r.set_tid == 0) != (r.set_tid_size == 0)

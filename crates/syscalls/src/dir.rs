@@ -33,10 +33,12 @@ fn list(cx: &mut TaskCx, a: Args, push: Push) -> Result<u64> {
     let mut out = Vec::with_capacity(max.min(32 << 10));
     let mut full = false;
     let task = cx.task.clone();
+    let start;
     {
         let mut pos = file.pos();
-        cx.lists(&file, *pos == 0);
-        let new = file.ops.read_dir(&file, &task, *pos, &mut |name, ino, kind, next| {
+        start = *pos;
+        cx.lists(&file, start == 0);
+        let new = file.ops.read_dir(&file, &task, start, &mut |name, ino, kind, next| {
             full = !push(&mut out, max, ino, next.cast_signed(), kind, name);
             if !full {
                 cx.listed(name);
@@ -52,7 +54,11 @@ fn list(cx: &mut TaskCx, a: Args, push: Push) -> Result<u64> {
         // Not even one entry fits, or there are no more.
         return if full { Err(EINVAL) } else { Ok(0) };
     }
-    cx.copy_out(a.u64(1), &out)?;
+    if let Err(e) = cx.copy_out(a.u64(1), &out) {
+        // Nothing was listed.
+        *file.pos() = start;
+        return Err(e);
+    }
     Ok(out.len() as u64)
 }
 

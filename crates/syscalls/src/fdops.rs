@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use abi::{
     FileType, Flock, OpenFlags,
-    errno::{EBADF, EBUSY, EINVAL, ENOTTY, EOVERFLOW, EPERM, ESPIPE, ESRCH},
+    errno::{EBADF, EBUSY, EINVAL, ENOTDIR, ENOTTY, EOVERFLOW, EPERM, ESPIPE, ESRCH},
     fs::{
         DN_MULTISHOT, F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_DUPFD_QUERY, F_GET_SEALS, F_GETFD, F_GETFL,
         F_GETLEASE, F_GETLK, F_GETOWN, F_GETOWN_EX, F_GETPIPE_SZ, F_GETSIG, F_NOTIFY, F_OFD_GETLK,
@@ -99,6 +99,7 @@ fn fcntl(cx: &mut TaskCx, a: Args) -> Result<u64> {
         F_SETLEASE => Err(EINVAL),
         // Nothing can be watched this way (inotify(7) is there for it); taking the watches away is done at once.
         F_NOTIFY if a.u32(2) & !DN_MULTISHOT == 0 => Ok(0),
+        F_NOTIFY if file.path.inode()?.kind() != FileType::Directory => Err(ENOTDIR),
         _ => Err(EINVAL),
     }
 }
@@ -243,7 +244,7 @@ fn owner(cx: &mut TaskCx, file: &File, cmd: u32, a: Args) -> Result<u64> {
     }
 }
 
-fn add_seals(file: &File, new: u32) -> Result<u64> {
+fn add_seals(file: &File, mut new: u32) -> Result<u64> {
     const KNOWN: u32 =
         F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC;
     let seals = file.ops.seals().ok_or(EINVAL)?;
@@ -255,6 +256,10 @@ fn add_seals(file: &File, new: u32) -> Result<u64> {
     }
     if seals.load(Ordering::SeqCst) & F_SEAL_SEAL != 0 {
         return Err(EPERM);
+    }
+    // What stays executable is not written any more.
+    if new & F_SEAL_EXEC != 0 && file.path.inode()?.attr()?.mode & 0o111 != 0 {
+        new |= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
     }
     let writes = new & F_SEAL_WRITE != 0;
     if writes {

@@ -61,6 +61,10 @@ fn mmap(cx: &mut TaskCx, a: Args) -> Result<u64> {
         }
         Some(f)
     };
+    // Who is not the dynamic linker maps code to look at it: valgrind, emulators.
+    if file.is_some() && prot & Prot::EXEC.bits() != 0 && !cx.mm.is_linker(cx.ctx.regs().rip) {
+        cx.mm.space.map_plain_texts();
+    }
     let request = MapRequest {
         addr,
         len,

@@ -117,8 +117,9 @@ fn finish_close(cx: &TaskCx, file: Arc<File>) {
 }
 
 fn close(cx: &mut TaskCx, a: Args) -> Result<u64> {
-    let file = cx.files.remove(a.i32(0))?;
-    finish_close(cx, file);
+    let fd = a.i32(0);
+    let file = cx.files.remove(fd)?;
+    cx.close(fd, file);
     Ok(0)
 }
 
@@ -128,7 +129,7 @@ fn close_range(cx: &mut TaskCx, a: Args) -> Result<u64> {
         return Err(EINVAL);
     }
     if flags & CLOSE_RANGE_UNSHARE != 0 {
-        unshare_files(cx);
+        cx.unshare_files();
     }
     if flags & CLOSE_RANGE_CLOEXEC != 0 {
         cx.files.cloexec_range(first, last);
@@ -138,17 +139,6 @@ fn close_range(cx: &mut TaskCx, a: Args) -> Result<u64> {
         }
     }
     Ok(0)
-}
-
-/// Gives the task a descriptor table of its own.
-pub(crate) fn unshare_files(cx: &mut TaskCx) {
-    // The task and its context hold one reference each.
-    if Arc::strong_count(&cx.files) > 2 {
-        let own = cx.files.fork();
-        cx.files = own.clone();
-        let old = cx.task.files.write().replace(own);
-        drop(old);
-    }
 }
 
 fn limit(cx: &TaskCx) -> u64 {

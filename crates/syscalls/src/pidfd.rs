@@ -86,8 +86,8 @@ fn pidfd_send_signal(cx: &mut TaskCx, a: Args) -> Result<u64> {
         }
     };
     if flags == SIGNAL_PROCESS_GROUP {
-        let pgid = cx.machine().tree.pgid(process.pid).ok_or(ESRCH)?;
-        return signal::kill_group(cx, pgid, s, info).map(|()| 0);
+        // The group that has its id, not the one that it is in.
+        return signal::kill_group(cx, process.pid, s, info).map(|()| 0);
     }
     may_signal(cx, &process, s)?;
     match (thread, s, info) {
@@ -113,6 +113,9 @@ fn pidfd_getfd(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let file = task.files().ok_or(ESRCH)?.get(a.i32(1)).map_err(|_| EBADF)?;
     // It has two owners now, and is lent no more.
     task.recall_file();
+    if let Some(count) = file.ops.size_count() {
+        cx.machine().host.raise(count);
+    }
     let fd = cx.files.install(&cx.task, file, true)?;
     Ok(u64::from(fd.cast_unsigned()))
 }

@@ -119,14 +119,12 @@ fn select(cx: &mut TaskCx, a: Args) -> Result<u64> {
     } else {
         let t = Timeval::decode(&cx.read_array(a.u64(4))?);
         // select(2) carries over microseconds above a second, and refuses only what is negative.
-        if t.sec < 0 || t.usec < 0 {
+        let sec = t.sec.checked_add(t.usec / 1_000_000).ok_or(EINVAL)?;
+        if sec < 0 || t.usec < 0 {
             return Err(EINVAL);
         }
-        Some(
-            (t.sec.cast_unsigned())
-                .saturating_mul(1_000_000_000)
-                .saturating_add(t.usec.cast_unsigned() * 1000),
-        )
+        let (sec, usec) = (sec.cast_unsigned(), (t.usec % 1_000_000).cast_unsigned());
+        Some(sec.saturating_mul(1_000_000_000).saturating_add(usec * 1000))
     };
     let result = do_select(cx, a, timeout);
     if timeout.is_some() {

@@ -3,7 +3,7 @@
 use abi::{
     FileType,
     errno::{EBADF, EFAULT, EINVAL, EISDIR, EOPNOTSUPP, EOVERFLOW, ESPIPE, EXDEV},
-    fs::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC},
+    fs::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOAPPEND, RWF_NOWAIT, RWF_SYNC, SEEK_END},
     nr,
 };
 use kernel::{
@@ -57,6 +57,7 @@ fn read(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let task = cx.task.clone();
     let n = rw::read(&task, &file, &mut cx.user_io(&iov))?;
     cx.lend(a.i32(0), &file, After::Reading { wanted: iov[0].1, short: n < iov[0].1 });
+    cx.lend_endless(a.i32(0), &file);
     Ok(n as u64)
 }
 
@@ -67,7 +68,9 @@ fn write(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
     let iov = buffer(a)?;
     let task = cx.task.clone();
-    Ok(rw::write(&task, &file, &mut cx.user_io(&iov))? as u64)
+    let n = rw::write(&task, &file, &mut cx.user_io(&iov))?;
+    cx.lend_endless(a.i32(0), &file);
+    Ok(n as u64)
 }
 
 fn pread64(cx: &mut TaskCx, a: Args) -> Result<u64> {
@@ -149,33 +152,46 @@ fn patiently(cx: &mut TaskCx, flags: u32, f: impl FnOnce(&mut TaskCx) -> Result<
     task.without_waiting(|| f(cx))
 }
 
-fn preadv2(cx: &mut TaskCx, a: Args) -> Result<u64> {
-    if a.u32(5) & !(RWF_HIPRI | RWF_NOWAIT) != 0 {
+/// Checks the flags of preadv2(2) and pwritev2(2); reads take those of writes, too, which mean nothing to them.
+fn check_rw_flags(flags: u32) -> Result<()> {
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND | RWF_NOWAIT) != 0 {
         return Err(EOPNOTSUPP);
     }
+    if flags & RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 { Err(EINVAL) } else { Ok(()) }
+}
+
+fn preadv2(cx: &mut TaskCx, a: Args) -> Result<u64> {
+    check_rw_flags(a.u32(5))?;
     let pos = position_or_own(a.i64(3))?;
     patiently(cx, a.u32(5), |cx| read_vector(cx, a, pos))
 }
 
 fn pwritev2(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let flags = a.u32(5);
-    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOWAIT) != 0 {
-        return Err(EOPNOTSUPP);
-    }
+    check_rw_flags(flags)?;
     let pos = position_or_own(a.i64(3))?;
-    let append = if flags & RWF_APPEND != 0 { Append::Always } else { Append::AsOpened };
-    // With RWF_APPEND the bytes go to the end even by the file's own position.
-    let n = match pos {
-        None if append == Append::Always => {
+    let append = match flags & (RWF_APPEND | RWF_NOAPPEND) {
+        RWF_APPEND => Append::Always,
+        RWF_NOAPPEND => Append::Never,
+        _ => Append::AsOpened,
+    };
+    let file = cx.files.get_io(a.i32(0))?;
+    // The file's own position counts, or moves, although the bytes go elsewhere than it says with write(2).
+    let n = match (pos, append) {
+        (None, Append::Always) if !file.ops.is_stream() => {
             let n = write_vector(cx, a, Some(0), append)?;
-            let file = cx.files.get_io(a.i32(0))?;
-            rw::seek(&file, 0, abi::fs::SEEK_END)?;
+            rw::seek(&file, 0, SEEK_END)?;
             n
         }
-        pos => patiently(cx, flags, |cx| write_vector(cx, a, pos, append))?,
+        (None, Append::Never) if !file.ops.is_stream() => {
+            let at = *file.pos();
+            let n = write_vector(cx, a, Some(at), append)?;
+            *file.pos() = at + n;
+            n
+        }
+        _ => patiently(cx, flags, |cx| write_vector(cx, a, pos, append))?,
     };
     if flags & (RWF_DSYNC | RWF_SYNC) != 0 {
-        let file = cx.files.get_io(a.i32(0))?;
         file.ops.sync(flags & RWF_SYNC == 0)?;
     }
     Ok(n)
@@ -183,7 +199,11 @@ fn pwritev2(cx: &mut TaskCx, a: Args) -> Result<u64> {
 
 fn lseek(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let file = cx.files.get_io(a.i32(0))?;
-    rw::seek(&file, a.i64(1), a.u32(2))
+    let at = rw::seek(&file, a.i64(1), a.u32(2))?;
+    if a.i64(1) == 0 && a.u32(2) == SEEK_END {
+        cx.tell_end(a.i32(0), &file);
+    }
+    Ok(at)
 }
 
 fn sendfile(cx: &mut TaskCx, a: Args) -> Result<u64> {
@@ -219,9 +239,6 @@ fn copy_file_range(cx: &mut TaskCx, a: Args) -> Result<u64> {
     }
     let from = cx.files.get_io(a.i32(0))?;
     let to = cx.files.get_io(a.i32(2))?;
-    if !from.readable() || !to.writable() || to.flags().contains(abi::OpenFlags::APPEND) {
-        return Err(EBADF);
-    }
     let (inode_from, inode_to) = (from.path.inode()?.clone(), to.path.inode()?.clone());
     for i in [&inode_from, &inode_to] {
         match i.kind() {
@@ -229,6 +246,9 @@ fn copy_file_range(cx: &mut TaskCx, a: Args) -> Result<u64> {
             FileType::Directory => return Err(EISDIR),
             _ => return Err(EINVAL),
         }
+    }
+    if !from.readable() || !to.writable() || to.flags().contains(abi::OpenFlags::APPEND) {
+        return Err(EBADF);
     }
     if inode_from.fs().type_name() != inode_to.fs().type_name() || from.ops.is_stream() || to.ops.is_stream()
     {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use abi::{
     OpenFlags,
-    errno::{EAFNOSUPPORT, EFAULT, EINVAL, ENOTSOCK, EPROTONOSUPPORT},
+    errno::{EAFNOSUPPORT, EAGAIN, EFAULT, EINVAL, ENOTSOCK, EPROTONOSUPPORT},
     net::{
         AF_MAX, MSG_CMSG_CLOEXEC, MSG_TRUNC, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_TYPE_MASK,
         SOCKADDR_STORAGE_SIZE,
@@ -193,7 +193,13 @@ fn recvfrom(cx: &mut TaskCx, a: Args) -> Result<u64> {
     let task = cx.task.clone();
     let flags = a.u32(3) & !MSG_CMSG_CLOEXEC;
     let mut dst = cx.user_io(&[(a.u64(1), a.usize(2))]);
-    let got = ops(&f)?.recv(&f, &task, &mut dst, flags, false)?;
+    let got = match ops(&f)?.recv(&f, &task, &mut dst, flags, false) {
+        Err(EAGAIN) => {
+            cx.tell_queue(a.i32(0), &f);
+            return Err(EAGAIN);
+        }
+        other => other?,
+    };
     if a.u64(4) != 0 {
         write_addr(cx, &got.addr, a.u64(4), a.u64(5))?;
     }

@@ -59,7 +59,7 @@ fn unshare(cx: &mut TaskCx, a: Args) -> Result<u64> {
         drop(old);
     }
     if flags & CLONE_FILES != 0 {
-        crate::open::unshare_files(cx);
+        cx.unshare_files();
     }
     if flags & CLONE_SYSVSEM != 0 {
         unshare_undo(&cx.task);

@@ -129,7 +129,7 @@ impl Guest {
         assert!(self.machine.end_tasks(Duration::from_secs(20)), "tasks are left");
         self.machine.timers.end();
         match end {
-            Some(End::InitExited(code)) => code,
+            Some(End::InitExited(status)) => status.shell_status(),
             other => panic!("ended by {other:?}"),
         }
     }

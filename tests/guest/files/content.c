@@ -236,6 +236,7 @@ TEST(copying_ranges)
 	int ends[2], dir = CHECK_OK(open(".", O_RDONLY));
 	CHECK_OK(pipe(ends));
 	CHECK_ERR(copy_file_range(dir, NULL, to, NULL, 10, 0), EISDIR);
+	CHECK_ERR(copy_file_range(from, NULL, dir, NULL, 10, 0), EISDIR);
 	CHECK_ERR(copy_file_range(ends[0], NULL, to, NULL, 10, 0), EINVAL);
 	in = -5;
 	CHECK_EQ(copy_file_range(from, &in, to, NULL, 10, 0), -1);
@@ -315,6 +316,34 @@ TEST(splicing)
 	CHECK_EQ(splice(two[0], NULL, to, NULL, 10, 0), 0);
 }
 
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND 0x20
+#endif
+
+/* Linux 6.9. */
+TEST(writing_not_at_the_end)
+{
+	int fd = filled("f", 1000);
+	CHECK_OK(fcntl(fd, F_SETFL, O_APPEND));
+	struct iovec iov = {"end", 3};
+	ssize_t n = pwritev2(fd, &iov, 1, 10, RWF_NOAPPEND);
+	if (n < 0 && errno == EOPNOTSUPP)
+		SKIP("needs RWF_NOAPPEND");
+	CHECK_EQ(n, 3);
+	CHECK_EQ(lseek(fd, 20, SEEK_SET), 20);
+	CHECK_EQ(pwritev2(fd, &iov, 1, -1, RWF_NOAPPEND), 3);
+	CHECK_EQ(lseek(fd, 0, SEEK_CUR), 23);
+	CHECK_EQ(size_of(fd), 1000);
+	char got[4] = "";
+	CHECK_EQ(pread(fd, got, 3, 20), 3);
+	CHECK_STR(got, "end");
+	CHECK_ERR(pwritev2(fd, &iov, 1, 10, RWF_NOAPPEND | RWF_APPEND), EINVAL);
+	int ends[2];
+	CHECK_OK(pipe(ends));
+	CHECK_EQ(pwritev2(ends[1], &iov, 1, -1, RWF_NOAPPEND), 3);
+	CHECK_EQ(pwritev2(ends[1], &iov, 1, -1, RWF_APPEND), 3);
+}
+
 TEST(flagged_io)
 {
 	int fd = filled("f", 1000);
@@ -322,6 +351,7 @@ TEST(flagged_io)
 	CHECK_EQ(pwritev2(fd, &iov, 1, 0, RWF_APPEND), 3);
 	CHECK_EQ(size_of(fd), 1003);
 	CHECK_EQ(lseek(fd, 0, SEEK_CUR), 1000);
+	CHECK_EQ(preadv2(fd, &(struct iovec){(char[3]){0}, 3}, 1, 0, RWF_APPEND), 3);
 	CHECK_EQ(pwritev2(fd, &iov, 1, 10, RWF_DSYNC), 3);
 	CHECK_EQ(pwritev2(fd, &iov, 1, -1, 0), 3);
 	CHECK_EQ(lseek(fd, 0, SEEK_CUR), 1003);

@@ -116,6 +116,68 @@ TEST(whole_files)
 	CHECK(strstr(text, "FLOCK") && strstr(text, wanted));
 }
 
+/* Looks at the descriptors of a process, again and again. */
+static void *look_at_descriptors(void *pid)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)(intptr_t)pid);
+	for (;;) {
+		int dir = open(path, O_RDONLY);
+		char names[512];
+		while (syscall(SYS_getdents64, dir, names, sizeof names) > 0)
+			;
+		close(dir);
+	}
+	return NULL;
+}
+
+/* Who looks at a process's descriptors keeps its locks neither from going when it ends nor from staying when it execs. */
+TEST(ends_and_execs_under_eyes)
+{
+	int fd = CHECK_OK(open("f", O_RDWR | O_CREAT, 0600));
+	int64_t until = now_ns() + 1000000000LL;
+	int stayed = 0, lost = 0;
+	for (int round = 0; now_ns() < until || round < 4; round++) {
+		int go[2], said[2], execs = round % 2;
+		char byte;
+		CHECK_OK(pipe(go));
+		CHECK_OK(pipe(said));
+		pid_t pid = CHECK_OK(fork());
+		if (pid == 0) {
+			for (int i = 0; i < 500; i++)
+				CHECK_OK(fcntl(go[0], F_DUPFD_CLOEXEC, 100));
+			CHECK_OK(dup2(go[0], 0));
+			CHECK_OK(dup2(said[1], 1));
+			CHECK_OK(lock(fd, F_SETLK, F_WRLCK, 0, 1));
+			CHECK_EQ(write(1, "", 1), 1);
+			CHECK_EQ(read(0, &byte, 1), 1);
+			if (execs)
+				execl("/bin/sh", "sh", "-c", "echo; read line", NULL);
+			_exit(0);
+		}
+		close(said[1]);
+		CHECK_EQ(read(said[0], &byte, 1), 1);
+		pthread_t looker;
+		CHECK_EQ(pthread_create(&looker, NULL, look_at_descriptors, (void *)(intptr_t)pid), 0);
+		msleep(3);
+		CHECK_EQ(write(go[1], "", 1), 1);
+		if (execs) {
+			CHECK_EQ(read(said[0], &byte, 1), 1);
+			lost += in_the_way(fd, F_GETLK, F_WRLCK, 0, 1, NULL) == F_UNLCK;
+			CHECK_EQ(write(go[1], "\n", 1), 1);
+		}
+		CHECK_EXIT(pid, 0);
+		stayed += in_the_way(fd, F_GETLK, F_WRLCK, 0, 1, NULL) != F_UNLCK;
+		pthread_cancel(looker);
+		pthread_join(looker, NULL);
+		close(go[0]);
+		close(go[1]);
+		close(said[0]);
+	}
+	CHECK_EQ(stayed, 0);
+	CHECK_EQ(lost, 0);
+}
+
 TEST(leases)
 {
 	int fd = CHECK_OK(open("f", O_RDWR | O_CREAT, 0600));
@@ -132,6 +194,7 @@ TEST(leases)
 	CHECK_ERR(fcntl(fd, F_SETLEASE, 99), EINVAL);
 	int dir = CHECK_OK(open(".", O_RDONLY));
 	CHECK_OK(fcntl(dir, F_NOTIFY, DN_MULTISHOT));
+	CHECK_ERR(fcntl(fd, F_NOTIFY, DN_MODIFY), ENOTDIR);
 }
 
 TEST_MAIN

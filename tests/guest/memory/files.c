@@ -329,6 +329,37 @@ TEST(memfd)
 	CHECK_STR(target, "/memfd:name (deleted)");
 }
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8
+#endif
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x20
+#endif
+
+/* What the right to execute is sealed of keeps it, or never gets it (Linux 6.3). */
+TEST(execution_seals)
+{
+	int fd = memfd_create("plain", MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL)
+		SKIP("needs MFD_NOEXEC_SEAL");
+	CHECK_OK(fd);
+	struct stat st;
+	CHECK_OK(fstat(fd, &st));
+	CHECK_EQ(st.st_mode & 07777, 0666);
+	CHECK_EQ(fcntl(fd, F_GET_SEALS), F_SEAL_EXEC);
+	CHECK_ERR(fchmod(fd, 0777), EPERM);
+	CHECK_OK(fchmod(fd, 0600));
+	CHECK_EQ(write(fd, "x", 1), 1);
+	/* What stays executable is sealed against writing, too. */
+	int program = CHECK_OK(memfd_create("program", MFD_ALLOW_SEALING));
+	CHECK_OK(fcntl(program, F_ADD_SEALS, F_SEAL_EXEC));
+	CHECK_EQ(fcntl(program, F_GET_SEALS),
+		 F_SEAL_EXEC | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+	CHECK_ERR(write(program, "x", 1), EPERM);
+	CHECK_ERR(fchmod(program, 0644), EPERM);
+	CHECK_OK(fchmod(program, 0755 | S_ISUID));
+}
+
 TEST(write_seals_and_mappings)
 {
 	int fd = CHECK_OK(memfd_create("name", MFD_ALLOW_SEALING));

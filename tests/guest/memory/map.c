@@ -246,6 +246,13 @@ TEST(advice)
 	file[0] = 'X';
 	CHECK_OK(madvise(file, PAGE, MADV_DONTNEED));
 	CHECK_EQ(file[0], 'f');
+	CHECK_ERR(madvise(file, PAGE, MADV_REMOVE), EACCES);
+	CHECK_ERR(madvise(at, PAGE, MADV_REMOVE), EINVAL);
+	/* Pages that are locked are not let go. */
+	CHECK_OK(mlock(at, PAGE));
+	CHECK_ERR(madvise(at, PAGE, MADV_PAGEOUT), EINVAL);
+	CHECK_ERR(madvise(at, PAGE, MADV_COLD), EINVAL);
+	CHECK_OK(madvise(at, PAGE, MADV_WILLNEED));
 }
 
 TEST(stack_grows)

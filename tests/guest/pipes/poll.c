@@ -2,8 +2,10 @@
 #include "../test.h"
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <limits.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 
 TEST(poll_readiness)
@@ -84,6 +86,11 @@ TEST(selecting)
 	some.tv_sec = 5;
 	CHECK_EQ(select(top, &in, NULL, NULL, &some), 1);
 	CHECK(some.tv_sec == 4 || some.tv_sec == 5);
+	struct timeval huge = {0, LONG_MAX};
+	CHECK_EQ(syscall(SYS_select, top, &in, NULL, NULL, &huge), 1);
+	huge.tv_sec = LONG_MAX;
+	huge.tv_usec = LONG_MAX;
+	CHECK_ERR(syscall(SYS_select, top, &in, NULL, NULL, &huge), EINVAL);
 	FD_ZERO(&in);
 	/* Below 64: Linux looks only at what the table of descriptors has room for, and that is where it begins. */
 	FD_SET(60, &in);
@@ -92,6 +99,11 @@ TEST(selecting)
 	CHECK_ERR(select(-1, NULL, NULL, NULL, &zero), EINVAL);
 	some.tv_sec = -1;
 	CHECK_ERR(select(0, NULL, NULL, NULL, &some), EINVAL);
+	/* As long as can be said, and longer. */
+	some = (struct timeval){0, INT64_MAX};
+	FD_ZERO(&out);
+	FD_SET(ends[1], &out);
+	CHECK_EQ(syscall(SYS_select, ends[1] + 1, NULL, &out, NULL, &some), 1);
 }
 
 static int add(int ep, int fd, uint32_t events)
@@ -277,6 +289,9 @@ TEST(event_counters)
 	}
 	CHECK_ERR(read(semaphore, &value, 8), EAGAIN);
 	CHECK_ERR(eventfd(0, 0x10), EINVAL);
+	uint64_t two[2] = {1, 1};
+	CHECK_ERR(write(semaphore, two, sizeof two), EINVAL);
+	CHECK_ERR(write(semaphore, two, 4), EINVAL);
 }
 
 TEST(timer_descriptors)

@@ -213,6 +213,30 @@ TEST(rollup_and_smaps)
 	CHECK(strstr(self("smaps"), "VmFlags: ") != NULL);
 }
 
+TEST(numa_maps)
+{
+	char path[] = "/proc/self/numa_maps";
+	if (access(path, F_OK) != 0)
+		SKIP("needs a kernel that knows of nodes");
+	char *at = mmap(NULL, 8 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset(at, 1, 3 * 4096);
+	int fd = CHECK_OK(open("a =b", O_RDWR | O_CREAT, 0600));
+	CHECK_OK(ftruncate(fd, 4096));
+	char *file = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK_EQ(*(volatile char *)file, 0);
+	self("numa_maps");
+	char wanted[64];
+	snprintf(wanted, sizeof wanted, "%lx default anon=3 dirty=3 ", (unsigned long)at);
+	char *line = strstr(text, wanted);
+	CHECK(line != NULL);
+	CHECK(strncmp(strstr(line, " N0="), " N0=3 kernelpagesize_kB=4\n", 26) == 0);
+	snprintf(wanted, sizeof wanted, "%lx default file=/", (unsigned long)file);
+	line = strstr(text, wanted);
+	CHECK(line != NULL);
+	CHECK(strstr(line, "/a\\040\\075b mapped=1 ") != NULL);
+	CHECK(strstr(text, " stack ") != NULL);
+}
+
 TEST(counted_io)
 {
 	self("io");

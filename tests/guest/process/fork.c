@@ -363,6 +363,12 @@ TEST(clone_flag_errors)
 	CHECK_ERR(syscall(SYS_clone, CLONE_SIGHAND | SIGCHLD, 0, 0, 0, 0), EINVAL);
 	CHECK_ERR(syscall(SYS_clone, CLONE_THREAD | SIGCHLD, 0, 0, 0, 0), EINVAL);
 	CHECK_ERR(syscall(SYS_clone, CLONE_FS | CLONE_NEWNS | SIGCHLD, 0, 0, 0, 0), EINVAL);
+	/* Flags and places of struct clone_args: flags, pidfd, child_tid, parent_tid. */
+	int number;
+	uint64_t unknown[11] = {1ULL << 40}, same[11] = {CLONE_PIDFD | CLONE_PARENT_SETTID, (uintptr_t)&number, 0,
+							 (uintptr_t)&number};
+	CHECK_ERR(syscall(SYS_clone3, unknown, sizeof unknown), EINVAL);
+	CHECK_ERR(syscall(SYS_clone3, same, sizeof same), EINVAL);
 }
 
 TEST(clone_parent_tid)

@@ -144,9 +144,17 @@ TEST(groups)
 		pause();
 	}
 	CHECK_EQ(read(ends[0], &c, 1), 1);
-	int fd = CHECK_OK(pidfd_open(a, 0));
+	int fd = CHECK_OK(pidfd_open(a, 0)), member = CHECK_OK(pidfd_open(b, 0));
+	/* Only the group that has the process's number is meant. */
+	CHECK_ERR(pidfd_signal(member, SIGTERM, NULL, TO_PROCESS_GROUP), ESRCH);
 	CHECK_OK(pidfd_signal(fd, SIGTERM, NULL, TO_PROCESS_GROUP));
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	CHECK_EQ(poll(&p, 1, 5000), 1);
+	CHECK_EQ(p.revents, POLLIN);
 	CHECK_KILLED(a, SIGTERM);
+	/* Nobody can wait for it any more (Linux 6.9). */
+	CHECK_EQ(poll(&p, 1, 0), 1);
+	CHECK_EQ(p.revents, POLLIN | POLLHUP);
 	CHECK_KILLED(b, SIGTERM);
 	CHECK(is_readable(fd));
 }

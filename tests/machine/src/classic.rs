@@ -24,6 +24,7 @@ pub fn trials(lab: &Lab) -> Vec<Trial> {
         ("command_line", command_line),
         ("unknown_device", unknown_device),
         ("root_of_the_host", root_of_the_host),
+        ("end_of_init", end_of_init),
         ("restart", restart),
         ("signals", signals),
         ("channels", channels),
@@ -100,13 +101,31 @@ fn command_line(lab: &Lab, place: Place) -> Result<Completion> {
 
 fn unknown_device(lab: &Lab, place: Place) -> Result<Completion> {
     let Some(linux) = linux_binary(lab)? else { bail!("there is no `linux` beside `umlaut`") };
-    for option in ["eth0=tuntap,,,1.2.3.4", "ubd0=/no/such/file", "mem=nonsense", "root=/dev/nosuchdevice"] {
-        let words = [&linux, "mem=64M", "rootfstype=hostfs", "rootflags=/no/such/tree", option];
+    let hostfs = "rootfstype=hostfs";
+    for (options, named) in [
+        ([hostfs, "eth0=tuntap,,,1.2.3.4"], "eth0="),
+        ([hostfs, "ubd0=/no/such/file"], "ubd0="),
+        ([hostfs, "ubdX=3"], "ubdX="),
+        ([hostfs, "dsp=/dev/dsp"], "dsp="),
+        ([hostfs, "virtio_uml.device=/tmp/x:1"], "virtio_uml.device="),
+        ([hostfs, "time-travel"], "time-travel"),
+        ([hostfs, "ssl0=port:5000"], "ssl0=port:5000"),
+        ([hostfs, "mem=nonsense"], "mem="),
+        ([hostfs, "rootflags=/no/such/tree"], "rootflags=/no/such/tree"),
+        (["ro", "rootfstype=ext9"], "rootfstype=ext9"),
+        (["ro", "root=/dev/nosuchdevice"], "root=/dev/nosuchdevice"),
+        // The default is a device, too, and never the host's tree.
+        (["ro", "single"], "root=98:0"),
+    ] {
+        let option = options.join(" ");
+        let words = [&linux, "mem=64M", options[0], options[1]];
         let outcome = run(&mut lab.session(place == Place::UserMachine, &words), b"", LIMIT)?;
         ensure!(outcome.code() != 0, outcome.describe(&format!("{option}: ended with success")));
         ensure!(outcome.code() > 0, outcome.describe(&format!("{option}: did not end")));
         outcome.expect_clean()?;
-        ensure!(!outcome.err().trim().is_empty() || !outcome.out().trim().is_empty(), "{option}: no word");
+        let said = [outcome.err(), outcome.out()].concat();
+        let line = said.lines().find(|l| l.starts_with("linux: ") && l.contains(named));
+        ensure!(line.is_some(), outcome.describe(&format!("{option}: no line names it")));
     }
     Ok(Completion::Completed)
 }
@@ -189,6 +208,20 @@ fn root_of_the_host(lab: &Lab, place: Place) -> Result<Completion> {
         for dir in ["a", "b", "m"] {
             fs::remove_dir_all(root.join(dir))?;
         }
+    }
+    Ok(Completion::Completed)
+}
+
+/// The end of init is a panic, and tells its wait status; a signal without a handler does not reach it.
+fn end_of_init(lab: &Lab, place: Place) -> Result<Completion> {
+    for (init, code) in [("exit 3", "0x00000300"), ("kill -USR1 $$; exit 0", "0x00000000")] {
+        let Some(boot) = Boot::new(lab, &format!("#!/bin/sh\n{init}\n"))? else {
+            return Ok(Completion::ignored_with(NO_BUSYBOX));
+        };
+        let outcome = run(&mut lab.session(place == Place::UserMachine, &boot.words(&[])), b"", LIMIT)?;
+        let said = format!("Kernel panic - not syncing: Attempted to kill init! exitcode={code}");
+        ensure!(outcome.err().contains(&said), outcome.describe("no word of init's end"));
+        ensure!(outcome.code() == 134, outcome.describe("not the status of a panic"));
     }
     Ok(Completion::Completed)
 }

@@ -215,7 +215,11 @@ fn missing_root(lab: &Lab, place: Place) -> Result<Completion> {
     for root in ["/no/such/tree", "/etc/passwd"] {
         let outcome = run(&mut lab.command(place, &["--root", root], &["true"]), b"", LIMIT)?;
         says_why(&outcome, None)?;
-        ensure!(outcome.err().contains(root), outcome.describe("does not name the directory"));
+        let named = format!("--root {root}");
+        ensure!(
+            outcome.err().contains(&named),
+            outcome.describe("does not name the option and the directory")
+        );
     }
     // An empty tree has no commands.
     let empty = lab.scratch("empty")?;
@@ -247,9 +251,13 @@ fn bad_values(lab: &Lab, place: Place) -> Result<Completion> {
         ["--bind", "/no/such/dir:/mnt"],
         ["--bind", "/tmp:/mnt:rx"],
         ["--cwd", "/no/such/dir"],
+        ["--load", "/no/such/file"],
+        ["--load", "/etc/passwd"],
+        ["--save", "/no/such/dir/file"],
     ] {
         let outcome = run(&mut lab.command(place, &options, &["true"]), b"", LIMIT)?;
         says_why(&outcome, None).with_context(|| options.join(" "))?;
+        ensure!(outcome.err().contains(options[0]), outcome.describe("does not name the option"));
     }
     Ok(Completion::Completed)
 }

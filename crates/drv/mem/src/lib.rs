@@ -13,7 +13,7 @@ use kernel::{
     registry::{DeviceDriver, DeviceNode, Registry},
     task::Task,
     vfs::{
-        file::{File, FileOps},
+        file::{Endless, File, FileOps},
         inode::Inode,
     },
 };
@@ -142,6 +142,13 @@ impl FileOps for Memory {
     }
     fn can_poll(&self) -> bool {
         self.kind == Kind::Random
+    }
+    fn endless(&self) -> Option<Endless> {
+        match self.kind {
+            Kind::Null => Some(Endless::Null),
+            Kind::Zero => Some(Endless::Zero),
+            Kind::Full | Kind::Random => None,
+        }
     }
     fn mappable(&self) -> Option<Arc<dyn Mappable>> {
         if self.kind == Kind::Zero { Some(Arc::new(ZeroMap)) } else { None }

@@ -67,6 +67,9 @@ impl FileOps for OvlFile {
     fn size(&self) -> Result<u64> {
         self.ops().size()
     }
+    fn size_count(&self) -> Option<u32> {
+        self.ops().size_count()
+    }
     fn seek_data(&self, pos: u64, data: bool) -> Result<u64> {
         self.ops().seek_data(pos, data)
     }

@@ -93,6 +93,37 @@ pub(crate) fn maps(mm: &Mm, details: bool, root: &Path) -> Vec<u8> {
     out
 }
 
+/// /proc/PID/numa_maps (numa(7)): all memory lies in the one node that there is. Counts are pages.
+pub(crate) fn numa_maps(mm: &Mm, root: &Path) -> Vec<u8> {
+    let mut out = Vec::new();
+    for m in mm.maps() {
+        out.extend(format!("{:08x} default", m.start).bytes());
+        match &m.file {
+            Some(f) => {
+                out.extend_from_slice(b" file=");
+                out.extend(f.path.display(root).iter().flat_map(|b| match b {
+                    b'\n' | b'\t' | b' ' | b'=' | b'\\' => format!("\\{b:03o}").into_bytes(),
+                    b => vec![*b],
+                }));
+            }
+            None if matches!(m.name, "[heap]" | "[stack]") => {
+                out.push(b' ');
+                out.extend(m.name.bytes().filter(u8::is_ascii_alphabetic));
+            }
+            None => {}
+        }
+        let a = amounts(mm, &m);
+        let (pages, anon) = (a[0] / 4, a[8] / 4);
+        if pages > 0 {
+            let (word, dirty) =
+                if anon > 0 { ("anon", format!(" dirty={anon}")) } else { ("mapped", String::new()) };
+            out.extend(format!(" {word}={pages}{dirty} N0={pages} kernelpagesize_kB=4").bytes());
+        }
+        out.push(b'\n');
+    }
+    out
+}
+
 /// Names of the amounts of a mapping, in smaps' order.
 const AMOUNTS: [&str; 20] = [
     "Rss",

@@ -94,6 +94,11 @@ pub(crate) static FILES: &[TaskFile] = &[
     // Opened by itself.
     file("mem", 0o600, |_, _| Err(errno::EIO)),
     file("mountstats", 0o400, |_, a| a.mounts(crate::mounts::mountstats)),
+    file("numa_maps", 0o444, |_, a| {
+        let Some(task) = &a.task else { return Ok(Vec::new()) };
+        let root = task.fs().root();
+        a.mm_bytes(|mm| memory::numa_maps(mm, &root))
+    }),
     file("oom_score", 0o444, detail::oom_score),
     writable("oom_score_adj", detail::oom_score_adj, detail::set_oom_score_adj),
     // Opened by itself.
@@ -214,12 +219,13 @@ pub(crate) fn open(m: &Arc<Machine>, tid: Pid, row: usize, by: &Task) -> Result<
 }
 
 /// What shows another's memory layout or secrets.
-const SECRET: [&str; 13] = [
+const SECRET: [&str; 14] = [
     "auxv",
     "environ",
     "io",
     "maps",
     "mem",
+    "numa_maps",
     "pagemap",
     "personality",
     "smaps",

@@ -141,6 +141,13 @@ impl FileOps for TmpInode {
         }
     }
 
+    fn size_count(&self) -> Option<u32> {
+        match &self.node {
+            Node::File(d) => Some(d.cache.count()),
+            _ => None,
+        }
+    }
+
     fn seek_data(&self, pos: u64, data: bool) -> Result<u64> {
         self.data()?.cache.seek(pos, data)
     }

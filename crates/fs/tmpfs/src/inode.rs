@@ -10,8 +10,8 @@ use std::{
 
 use abi::{
     FileType, OpenFlags, Timespec,
-    errno::EINVAL,
-    fs::{F_SEAL_SEAL, S_IALLUGO, S_IFMT},
+    errno::{EINVAL, EPERM},
+    fs::{F_SEAL_EXEC, F_SEAL_SEAL, S_IALLUGO, S_IFMT},
 };
 use kernel::{
     Result, locks,
@@ -256,6 +256,12 @@ impl Inode for TmpInode {
         })
     }
     fn set_attr(&self, c: &AttrChange) -> Result<()> {
+        if let (Some(mode), Node::File(d)) = (c.mode, &self.node)
+            && sealed(d, F_SEAL_EXEC)
+            && (mode ^ self.meta.lock().mode) & 0o111 != 0
+        {
+            return Err(EPERM);
+        }
         if let Some(size) = c.size {
             self.resize(size)?;
         }

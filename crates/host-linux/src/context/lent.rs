@@ -1,10 +1,10 @@
 //! A file on loan: what of it stands in the slot, for the stub to answer from.
 
-use hal::{Borrowed, Lending};
+use hal::{Borrowed, Contents, Lending};
 
 use super::LinuxContext;
 use crate::{
-    layout::{ctl, file},
+    layout::{ctl, file, served},
     x86_64::cycles,
 };
 
@@ -15,6 +15,8 @@ pub(super) struct OnLoan {
     at: usize,
     len: usize,
     epoch: u64,
+    /// What the stub may answer about it: [`served::FILES`] or [`served::DIRECTORIES`].
+    pub(super) serves: u32,
 }
 
 impl LinuxContext {
@@ -26,16 +28,27 @@ impl LinuxContext {
         self.forget_kept();
         // Behind all that is to be copied out.
         let (mut at, mut len, mut ends) = (ctl::BUFFER_END, 0, lending.at_end);
-        if let Some((host_file, most)) = lending.contents {
-            let fd = host_file.raw_fd();
-            let low = self.later_at + self.later.used;
-            let Some(place) = ctl::BUFFER_END.checked_sub(most.next_multiple_of(64)).filter(|p| *p >= low)
-            else {
-                return false;
-            };
-            match self.slot().pread(place, most, fd, lending.pos) {
-                Ok(n) if fd >= 0 => (at, len, ends) = (place, n, n < most),
-                _ => return false,
+        let low = self.later_at + self.later.used;
+        let place =
+            |most: usize| ctl::BUFFER_END.checked_sub(most.next_multiple_of(64)).filter(|p| *p >= low);
+        let mut serves = served::FILES;
+        match lending.contents {
+            Contents::Unread => {}
+            Contents::Unlisted => serves = served::DIRECTORIES,
+            Contents::File(host_file, most) => {
+                let fd = host_file.raw_fd();
+                let Some(place) = place(most) else { return false };
+                match self.slot().pread(place, most, fd, lending.pos) {
+                    Ok(n) if fd >= 0 => (at, len, ends) = (place, n, n < most),
+                    _ => return false,
+                }
+            }
+            Contents::Listing(entries, end) => {
+                serves = served::DIRECTORIES;
+                let Some(place) = place(entries.len()) else { return false };
+                self.slot().write(place, entries);
+                self.slot().set64(file::LISTED, end);
+                (at, len, ends) = (place, entries.len(), true);
             }
         }
         let slot = self.slot();
@@ -46,15 +59,19 @@ impl LinuxContext {
         slot.set32(file::AT, at as u32);
         slot.set32(file::ENDS, u32::from(ends));
         slot.write(file::STAT, &lending.stat);
+        slot.set32(file::FLAGS, lending.flags);
+        slot.set32(file::FD_FLAGS, lending.fd_flags);
+        slot.set32(file::FREE, lending.free.unwrap_or(-1).cast_unsigned());
         slot.set64(file::SINCE, cycles());
         self.later_end = at;
-        self.begin_loan(OnLoan { pos: lending.pos, at, len, epoch: lending.epoch });
+        self.begin_loan(OnLoan { pos: lending.pos, at, len, epoch: lending.epoch, serves });
         true
     }
 
     fn begin_loan(&mut self, loan: OnLoan) {
         let slot = self.slot();
         slot.set32(file::CLOSED, 0);
+        slot.set32(file::DUPLICATED, 0);
         slot.set32(file::READS, 0);
         slot.set64(file::BYTES, 0);
         slot.set64(file::EPOCH, loan.epoch);
@@ -98,6 +115,7 @@ impl LinuxContext {
         let back = Borrowed {
             pos: if i64::try_from(moved).is_ok() { moved } else { loan.pos },
             closed: slot.get32(file::CLOSED) == 1,
+            duplicated: slot.get32(file::DUPLICATED) == 1,
             reads,
             bytes: slot.get64(file::BYTES).min(u64::from(reads) * loan.len as u64),
         };

@@ -10,7 +10,10 @@ use core::arch::global_asm;
 use super::served;
 use crate::{
     errands,
-    layout::{self, capture, consts, ctl, errand, file, flag, kind, names, reply, request, state},
+    layout::{
+        self, capture, consts, ctl, endless, ends, errand, file, flag, kind, names, queues, reply, request,
+        state,
+    },
     sys::process,
 };
 
@@ -426,8 +429,11 @@ umlaut_stub_leave_end:
 "#,
     served::thread!(),
     served::signals!(),
+    served::endless!(),
+    served::ends!(),
     served::files!(),
     served::names!(),
+    served::queues!(),
     r#"
 // From here on is the service thread's: guest threads make no call at any instruction of this part.
 .globl umlaut_stub_service
@@ -647,9 +653,9 @@ umlaut_stub_service_end:
 .Lhandlers:
     .long .Lrefuse - .Lhandlers
     .long .Larch_prctl - .Lhandlers
-    .long .Lread - .Lhandlers
+    .long .Lread_any - .Lhandlers
     .long .Lpread64 - .Lhandlers
-    .long .Llseek - .Lhandlers
+    .long .Llseek_told - .Lhandlers
     .long .Lfstat - .Lhandlers
     .long .Lnewfstatat - .Lhandlers
     .long .Lclose - .Lhandlers
@@ -662,6 +668,10 @@ umlaut_stub_service_end:
     .long .Lsigaction - .Lhandlers
     .long .Lset_tid_address - .Lhandlers
     .long .Lrseq - .Lhandlers
+    .long .Lwrite - .Lhandlers
+    .long .Lfcntl - .Lhandlers
+    .long .Lgetdents64 - .Lhandlers
+    .long .Lrecvfrom - .Lhandlers
 // Behind the table.
 .subsection 2
     .long 0
@@ -749,6 +759,25 @@ umlaut_stub_end:
     file_reads = const file::READS,
     file_bytes = const file::BYTES,
     file_stat = const file::STAT,
+    endless_epoch = const endless::EPOCH,
+    endless_null = const endless::NULL,
+    endless_zero = const endless::ZERO,
+    endless_reads = const endless::READS,
+    endless_writes = const endless::WRITES,
+    endless_read = const endless::READ,
+    endless_written = const endless::WRITTEN,
+    endless_read_max = const endless::READ_MAX,
+    file_flags = const file::FLAGS,
+    file_fd_flags = const file::FD_FLAGS,
+    file_free = const file::FREE,
+    file_duplicated = const file::DUPLICATED,
+    file_listed = const file::LISTED,
+    is_directory = const 1 << layout::served::GETDENTS64,
+    getfd = const libc::F_GETFD,
+    setfd = const libc::F_SETFD,
+    getfl = const libc::F_GETFL,
+    dupfd_cloexec = const libc::F_DUPFD_CLOEXEC,
+    fd_cloexec = const libc::FD_CLOEXEC,
     names_epoch = const names::EPOCH,
     names_since = const names::SINCE,
     names_dirfd = const names::DIRFD,
@@ -761,6 +790,31 @@ umlaut_stub_end:
     names_stat = const names::STAT,
     names_name = const names::NAME,
     names_most = const names::MOST,
+    ends = const ends::START,
+    ends_told = const ctl::ENDS,
+    ends_mask = const ends::PLACES - 1,
+    ends_shift = const ends::STEP_SHIFT,
+    end_fd = const ends::FD,
+    end_count = const ends::COUNT,
+    end_value = const ends::VALUE,
+    end_size = const ends::SIZE,
+    seek_end = const libc::SEEK_END,
+    counts = const layout::CONSTS + consts::COUNTS as u64,
+    counts_len = const hal::COUNTS,
+    queues = const queues::START,
+    queues_len = const hal::QUEUES,
+    queues_step = const queues::STEP,
+    queue_fd = const queues::FD,
+    queue_state = const queues::STATE,
+    queue_count = const queues::COUNT,
+    queue_len = const queues::LEN,
+    queue_value = const queues::VALUE,
+    queue_bytes = const queues::BYTES,
+    queue_most = const queues::MOST,
+    queue_given = const queues::GIVEN,
+    queue_taken = const queues::TAKEN,
+    queue_empty = const queues::EMPTY,
+    eagain = const -libc::EAGAIN,
     nofollow = const libc::AT_SYMLINK_NOFOLLOW,
     fdcwd = const libc::AT_FDCWD,
     stat_len = const abi::Stat::SIZE,

@@ -1,6 +1,6 @@
 //! Files on loan to the stub.
 
-use hal::{Borrowed, Context, Event, FastIds, Host, HostFile, Lending, Regs};
+use hal::{Borrowed, Contents, Context, Event, FastIds, Host, HostFile, Lending, Regs};
 
 use super::{asm::*, *};
 use crate::layout::{REGION, SLOTS, file};
@@ -13,6 +13,8 @@ const SEEK: u32 = libc::SYS_lseek as u32;
 const FSTAT: u32 = libc::SYS_fstat as u32;
 const STAT_AT: u32 = libc::SYS_newfstatat as u32;
 const CLOSE: u32 = libc::SYS_close as u32;
+const FCNTL: u32 = libc::SYS_fcntl as u32;
+const LIST: u32 = libc::SYS_getdents64 as u32;
 /// Where the program stores what nobody reads.
 const SPARE: u64 = DATA + LEN - 8;
 const TEXT_LEN: usize = 600;
@@ -59,8 +61,12 @@ impl Program {
 
     fn lend(&mut self, fd: i32, pos: u64, most: usize) -> bool {
         let (epoch, file) = (self.host.lending_epoch(), self.file.clone());
-        let contents = Some((&*file, most));
-        self.c.lend_file(&Lending { fd, pos, stat: [7; 144], contents, at_end: false, epoch })
+        self.c.lend_file(&lending(fd, pos, Contents::File(&*file, most), epoch))
+    }
+
+    fn lend_directory(&mut self, contents: Contents<'_>, free: Option<i32>) {
+        let epoch = self.host.lending_epoch();
+        assert!(self.c.lend_file(&Lending { free, ..lending(5, 0, contents, epoch) }));
     }
 
     fn back(&mut self) -> Borrowed {
@@ -103,6 +109,11 @@ impl Program {
     }
 }
 
+fn lending(fd: i32, pos: u64, contents: Contents<'_>, epoch: u64) -> Lending<'_> {
+    let (flags, fd_flags, free) = (0o100_000, 1, None);
+    Lending { fd, pos, stat: [7; 144], flags, fd_flags, free, contents, at_end: false, epoch }
+}
+
 fn text(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(|i| (i % 251) as u8).collect()
 }
@@ -118,7 +129,7 @@ fn reads_are_answered_up_to_the_end() {
         assert_eq!(p.ask([5, DATA, want, 0]), Some(got));
         assert_eq!(p.data(DATA, got as usize), text(pos, got as usize));
     }
-    assert_eq!(p.back(), Borrowed { pos: 600, closed: false, reads: 5, bytes: 550 });
+    assert_eq!(p.back(), Borrowed { pos: 600, closed: false, duplicated: false, reads: 5, bytes: 550 });
     assert_eq!(p.c.take_file_back(false), None);
     assert_eq!(p.ask([5, DATA, 100, 0]), None);
 }
@@ -144,7 +155,7 @@ fn what_was_not_lent_is_not_read() {
     assert_eq!(p.ask([5, DATA, 300, 0]), Some(300));
     // Of what comes behind nothing is known.
     assert_eq!(p.ask([5, DATA, 1, 0]), None);
-    assert_eq!(p.back(), Borrowed { pos: 300, closed: false, reads: 1, bytes: 300 });
+    assert_eq!(p.back(), Borrowed { pos: 300, closed: false, duplicated: false, reads: 1, bytes: 300 });
     // Nor is anything that was recalled, or lent before that.
     assert!(p.lend(5, 0, 300));
     p.host.recall_files();
@@ -152,7 +163,7 @@ fn what_was_not_lent_is_not_read() {
     assert_eq!(p.back().pos, 0);
     let epoch = p.host.lending_epoch();
     p.host.recall_files();
-    assert!(p.c.lend_file(&Lending { fd: 5, pos: 0, stat: [0; 144], contents: None, at_end: true, epoch }));
+    assert!(p.c.lend_file(&Lending { at_end: true, ..lending(5, 0, Contents::Unread, epoch) }));
     assert_eq!(p.ask([5, DATA, 10, 0]), None);
     p.back();
     // And with time.
@@ -172,12 +183,12 @@ fn positions_are_read_at_and_sought() {
     for pos in [0, 99, 601, u64::MAX] {
         assert_eq!(p.ask([5, DATA, 10, pos]), None);
     }
-    assert_eq!(p.back(), Borrowed { pos: 100, closed: false, reads: 3, bytes: 15 });
+    assert_eq!(p.back(), Borrowed { pos: 100, closed: false, duplicated: false, reads: 3, bytes: 15 });
     let mut p = Program::new(SEEK);
     let mut stat = [0; 144];
     stat[48..56].copy_from_slice(&600u64.to_le_bytes());
     let epoch = p.host.lending_epoch();
-    assert!(p.c.lend_file(&Lending { fd: 5, pos: 9, stat, contents: None, at_end: false, epoch }));
+    assert!(p.c.lend_file(&Lending { stat, ..lending(5, 9, Contents::Unread, epoch) }));
     assert_eq!(p.ask([5, 50, 0, 0]), Some(50));
     assert_eq!(p.ask([5, 7, 1, 0]), Some(57));
     assert_eq!(p.ask([5, 58u64.wrapping_neg(), 1, 0]), None);
@@ -229,6 +240,76 @@ fn a_closed_file_is_on_loan_no_more() {
 }
 
 #[test]
+fn a_listing_is_given_once_and_then_its_end() {
+    let mut p = Program::new(LIST);
+    p.lend_directory(Contents::Listing(&text(0, 320), 999), None);
+    let bad = [[6, DATA, 4096], [5, DATA, 319], [5, TEXT, 320], [5, REGION - 10, 320], [5, u64::MAX, 320]];
+    for [fd, at, len] in bad {
+        assert_eq!(p.ask([fd, at, len, 0]), None);
+    }
+    assert_eq!(p.ask([5, DATA, 320 | 1 << 40, 0]), Some(320));
+    assert_eq!(p.data(DATA, 320), text(0, 320));
+    assert_eq!(p.ask([5, DATA, 8, 0]), Some(0));
+    assert_eq!(p.back(), Borrowed { pos: 999, reads: 2, ..Borrowed::default() });
+    p.lend_directory(Contents::Unlisted, None);
+    assert_eq!(p.ask([5, DATA, 4096, 0]), None);
+    p.back();
+    // A file has none, and a directory no bytes.
+    assert!(p.lend(5, 0, 4096));
+    assert_eq!(p.ask([5, DATA, 4096, 0]), None);
+    let mut p = Program::new(READ);
+    p.lend_directory(Contents::Listing(&text(0, 320), 999), None);
+    assert_eq!(p.ask([5, DATA, 4096, 0]), None);
+}
+
+#[test]
+fn garbage_about_a_listing_harms_the_guest_alone() {
+    let mut p = Program::new(LIST);
+    for (at, value) in [
+        (file::LEN, u64::MAX),
+        (file::LEN, 0xffff_ffff),
+        (file::AT, 0xffff_ffff_7fff_0000),
+        (file::LISTED, 1 << 63),
+        (file::FREE, 3 | 1 << 32),
+    ] {
+        p.lend_directory(Contents::Listing(&text(0, 320), 999), None);
+        p.store(at, value);
+        let _ = p.ask([5, DATA, 4096, 0]);
+        let _ = p.ask([5, DATA, 0xffff_ffff, 0]);
+        assert!(p.back().pos <= i64::MAX as u64);
+    }
+}
+
+#[test]
+fn flags_are_answered_and_one_more_descriptor_given() {
+    let mut p = Program::new(FCNTL);
+    let [getfl, getfd, setfd, dup] =
+        [libc::F_GETFL, libc::F_GETFD, libc::F_SETFD, libc::F_DUPFD_CLOEXEC].map(|c| c as u64);
+    p.lend_directory(Contents::Unlisted, Some(7));
+    for (cmd, arg, result) in [
+        (getfl, 0, Some(0o100_000)),
+        (getfd, 0, Some(1)),
+        (setfd, 1, Some(0)),
+        (setfd, 0, None),
+        (libc::F_SETFL as u64, 0, None),
+        (libc::F_DUPFD as u64, 3, None),
+        (dup, 8, None),
+        (dup, u64::MAX, None),
+        (dup, 3, Some(7)),
+        (dup, 3, None),
+    ] {
+        assert_eq!(p.ask([5, cmd, arg, 0]), result, "{cmd} {arg}");
+    }
+    assert_eq!(p.ask([6, getfl, 0, 0]), None);
+    assert_eq!(p.back(), Borrowed { duplicated: true, ..Borrowed::default() });
+    p.lend_directory(Contents::Unlisted, None);
+    assert_eq!(p.ask([5, dup, 3, 0]), None);
+    assert!(!p.back().duplicated);
+    assert!(p.lend(5, 0, 4096));
+    assert_eq!(p.ask([5, getfl, 0, 0]), Some(0o100_000));
+}
+
+#[test]
 fn results_left_for_later_and_contents_share_the_buffer() {
     let mut p = Program::new(READ);
     let later = vec![9; 10_000];
@@ -268,7 +349,7 @@ fn garbage_in_the_slot_harms_the_guest_alone() {
     assert_eq!(p.ask([5, DATA, 0, 0]), Some(0));
     p.store(file::CLOSED, 2 | 10 << 32);
     assert_eq!(p.ask([5, DATA, 0, 0]), Some(0));
-    assert_eq!(p.back(), Borrowed { pos: 10, closed: false, reads: 2, bytes: 2 * 590 });
+    assert_eq!(p.back(), Borrowed { pos: 10, closed: false, duplicated: false, reads: 2, bytes: 2 * 590 });
 }
 
 #[test]
@@ -278,7 +359,10 @@ fn what_was_kept_is_lent_again() {
     assert!(p.lend(5, 0, 12 << 10));
     assert_eq!(p.ask([5, DATA, 200, 0]), Some(200));
     // As a call that is captured whole would leave it.
-    assert_eq!(p.c.take_file_back(true), Some(Borrowed { pos: 200, closed: false, reads: 1, bytes: 200 }));
+    assert_eq!(
+        p.c.take_file_back(true),
+        Some(Borrowed { pos: 200, closed: false, duplicated: false, reads: 1, bytes: 200 })
+    );
     assert!(!p.c.write_later(DATA, &[1; 16 << 10]));
     assert!(p.c.lend_file_again());
     assert_eq!(p.ask([5, DATA, 1000, 0]), Some(400));

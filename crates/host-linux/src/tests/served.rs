@@ -16,12 +16,12 @@ const END: u32 = 500;
 const TID: u32 = 77;
 
 /// Lets the stub answer.
-fn enable(c: &mut dyn Context) {
+pub(super) fn enable(c: &mut dyn Context) {
     c.set_fast_ids(&FastIds { enabled: true, tid: TID, ..FastIds::default() });
 }
 
 /// A loop: a call with these arguments, whose result is the first argument of [`END`].
-fn rounds(host: &LinuxHost, nr: u32, args: &[u64]) -> Box<dyn Context> {
+pub(super) fn rounds(host: &LinuxHost, nr: u32, args: &[u64]) -> Box<dyn Context> {
     let mut code = Asm::new().label(0);
     for (&r, &v) in [RDI, RSI, RDX, R10].iter().zip(args) {
         code = code.mov(r, v);
@@ -51,13 +51,13 @@ fn expect_any(c: &mut dyn Context) -> u64 {
 
 /// The result that the stub gives.
 #[track_caller]
-fn served(c: &mut dyn Context) -> u64 {
+pub(super) fn served(c: &mut dyn Context) -> u64 {
     expect_call(c, u64::from(END))[0]
 }
 
 /// The stub does not answer: the call comes, as the guest made it.
 #[track_caller]
-fn refused(c: &mut dyn Context, nr: u32, args: &[u64]) {
+pub(super) fn refused(c: &mut dyn Context, nr: u32, args: &[u64]) {
     assert_eq!(expect_call(c, u64::from(nr))[..args.len()], *args);
     c.set_result(77);
     assert_eq!(expect_call(c, u64::from(END))[0], 77);

@@ -127,6 +127,10 @@ fn what_traps_in_some_is_rewritten_for_all() {
     regs.rip = other;
     c.set_regs(&regs);
     (0..5).for_each(|_| round(&mut *c));
+    // Who wants to read code gets it as the file has it, until the next program.
+    child.space().map_plain_texts();
+    child.space().apply(&[text(&file, other, FILE)]).unwrap();
+    assert!(code(&*child, other) == original);
     // Before a debugger it is as the file has it, and what is mapped meanwhile, too.
     c.space().watch(true);
     assert!(code(&*c, TEXT)[..CODE] == original[..CODE] && code(&*c, other)[..CODE] == original[..CODE]);

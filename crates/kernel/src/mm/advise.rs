@@ -66,7 +66,12 @@ impl Mm {
         let (parts, whole) = self.parts(&i, addr, end);
         let result = match flag_change(advice) {
             Some((set, clear)) => self.advise_flags(&mut i, &parts, advice, set, clear),
-            None if is_hint(advice) => Ok(Vec::new()),
+            None if is_hint(advice) => {
+                // Pages that are locked are not let go.
+                let locked = |a: u64| i.vmas.find(a).is_some_and(|v| v.flags.contains(VmaFlags::LOCKED));
+                let refused = advice != MADV_WILLNEED && parts.iter().any(|p| locked(p.0));
+                if refused { Err(EINVAL) } else { Ok(Vec::new()) }
+            }
             None => self.advise_pages(&mut i, &parts, advice),
         };
         drop(i);
@@ -126,7 +131,7 @@ impl Mm {
             let locked = v.flags.contains(VmaFlags::LOCKED) && advice != MADV_DONTNEED_LOCKED;
             let refused = match advice {
                 MADV_FREE => locked || v.object.is_some(),
-                MADV_REMOVE => locked || !v.is_shared() || v.cache().is_none(),
+                MADV_REMOVE => locked || v.object.is_none(),
                 _ => locked,
             };
             if refused {
@@ -135,8 +140,12 @@ impl Mm {
             }
             let host_advice = if advice == MADV_FREE { MADV_FREE } else { MADV_DONTNEED }.cast_unsigned();
             match v.cache() {
-                Some(_) if advice == MADV_REMOVE && !v.max.write => {
+                _ if advice == MADV_REMOVE && !(v.is_shared() && v.max.write) => {
                     result = Err(EACCES);
+                    break;
+                }
+                None if advice == MADV_REMOVE => {
+                    result = Err(EINVAL);
                     break;
                 }
                 Some(c) if advice == MADV_REMOVE => punches.push((c.clone(), v.pos(a), b - a)),

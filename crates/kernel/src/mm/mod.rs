@@ -134,6 +134,8 @@ pub struct Image {
     pub guard: Option<Arc<ExecGuard>>,
     pub start_code: u64,
     pub end_code: u64,
+    /// Addresses of its interpreter, the dynamic linker.
+    pub interp: (u64, u64),
     pub start_data: u64,
     pub end_data: u64,
     pub start_stack: u64,
@@ -234,6 +236,11 @@ impl Mm {
 
     pub fn image(&self) -> Image {
         self.image.lock().clone()
+    }
+    /// Is this code of the dynamic linker, as exec mapped it?
+    pub fn is_linker(&self, addr: u64) -> bool {
+        let (from, to) = self.image.lock().interp;
+        (from..to).contains(&addr)
     }
     pub fn set_image(&self, image: Image) {
         let old = std::mem::replace(&mut *self.image.lock(), image);

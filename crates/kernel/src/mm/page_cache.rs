@@ -9,6 +9,7 @@
 //! move to or from a guest, or while a [`Filler`] works.
 
 mod bitmap;
+mod size;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use abi::errno::{EFBIG, ENXIO};
-use hal::{PAGE_SIZE, SharedMem};
+use hal::{Host, PAGE_SIZE, SharedMem};
 use ksync::Mutex;
 
 use self::bitmap::Bitmap;
@@ -66,6 +67,7 @@ struct Parts {
     mem: Arc<dyn SharedMem>,
     alloc: Arc<SharedAlloc>,
     charge: Arc<Charge>,
+    host: Arc<dyn Host>,
 }
 
 struct Slot {
@@ -174,6 +176,7 @@ impl PageCache {
                 mem: machine.shared_mem.clone(),
                 alloc: machine.shared_alloc.clone(),
                 charge: machine.memory.clone(),
+                host: machine.host.clone(),
             }),
             filler,
             stores: AtomicI32::new(0),
@@ -188,15 +191,6 @@ impl PageCache {
                 },
             ),
         })
-    }
-
-    /// Size of the file in bytes.
-    pub fn len(&self) -> u64 {
-        self.inner.lock().len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Bytes of pages that hold data (`st_blocks`).
@@ -236,7 +230,7 @@ impl PageCache {
             let mut i = self.inner.lock();
             zero_from = size.min(i.len);
             let shrinks = end_of_pages(i.len) > cut;
-            i.len = size;
+            self.set_len(&mut i, size);
             if shrinks {
                 mappers = i.mappers.iter().filter_map(Weak::upgrade).collect();
                 let gone = i.chunks.split_off(&cut);
@@ -348,7 +342,8 @@ impl PageCache {
                 Ok(m) => {
                     done += m;
                     let mut i = self.inner.lock();
-                    i.len = i.len.max(at + m);
+                    let len = i.len.max(at + m);
+                    self.set_len(&mut i, len);
                 }
                 Err(e) if done == 0 => return Err(e),
                 Err(_) => break,

@@ -1,6 +1,7 @@
 //! Sockets as the kernel sees them: one trait in front of all families (socket(7)).
 
 use abi::Errno;
+use hal::Told;
 
 use crate::{
     error::Result,
@@ -33,6 +34,9 @@ pub struct Received {
     pub flags: u32,
 }
 
+/// Takes what [`SocketOps::tell`] finds; answers who has it.
+pub type Tell<'a> = dyn FnMut(&[u8]) -> Option<Arc<dyn Told>> + 'a;
+
 /// Operations of a socket beyond those of a file. Addresses are raw `sockaddr` bytes. Blocking obeys
 /// `file.nonblocking()`, MSG_DONTWAIT and the socket's timeouts.
 pub trait SocketOps: FileOps {
@@ -63,6 +67,20 @@ pub trait SocketOps: FileOps {
     ) -> Result<Received>;
     /// SHUT_RD, SHUT_WR, SHUT_RDWR.
     fn shutdown(&self, how: u32) -> Result<()>;
+    /// The count that it raises ([`hal::Host::raise`]) after whatever changes what recv(2) would answer; `None` if it keeps
+    /// none.
+    fn count(&self) -> Option<u32> {
+        None
+    }
+    /// Something changed about a descriptor of it.
+    fn changed(&self) {}
+    /// Calls `tell` with all that recv(2) would give, or nothing where that is EAGAIN, unless there is more to it. Notes to
+    /// whom bytes were told: they are the first that are given to anybody else once they are taken back.
+    fn tell(&self, _tell: &mut Tell<'_>) {}
+    /// Takes bytes back that were told; whether they had been taken.
+    fn settle(&self) -> bool {
+        false
+    }
     fn get_option(&self, task: &Task, level: i32, name: i32) -> Result<Vec<u8>>;
     fn set_option(&self, task: &Task, level: i32, name: i32, value: &[u8]) -> Result<()>;
 }

@@ -307,6 +307,7 @@ fn register(cx: &TaskCx, a: &CloneArgs, mm: Arc<Mm>, files: Arc<FdTable>) -> Res
 
 /// Takes a child back out of the tree that could not be started.
 fn unregister(task: &Arc<Task>) {
+    task.leave_files();
     let mut tree = task.machine.tree.lock();
     tree.tasks.remove(&task.tid());
     tree.user_leave(task.cred().uid);

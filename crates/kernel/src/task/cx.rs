@@ -55,6 +55,9 @@ pub struct TaskCx {
     /// The stub may answer calls by itself.
     pub(crate) may_lend: bool,
     pub(crate) lent: super::lent::Lent,
+    pub(crate) queues: super::queues::Queues,
+    pub(crate) ends_told: bool,
+    pub(crate) endless: super::endless::EndlessFiles,
     pub(crate) ahead: crate::vfs::ahead::Ahead,
     /// Actions for signals are lent to the stub, and how often the program has asked for a change since they were not.
     pub(crate) actions_lent: bool,
@@ -88,6 +91,9 @@ impl TaskCx {
             sees_futexes: false,
             may_lend: false,
             lent: super::lent::Lent::default(),
+            queues: super::queues::Queues::default(),
+            ends_told: false,
+            endless: super::endless::EndlessFiles::default(),
             ahead: crate::vfs::ahead::Ahead::default(),
             actions_lent: false,
             action_calls: 0,
@@ -109,8 +115,19 @@ impl TaskCx {
         old
     }
 
+    /// Gives the task a descriptor table of its own, if others have its.
+    pub fn unshare_files(&mut self) {
+        if self.files.is_shared() {
+            let own = self.files.fork();
+            own.enter();
+            *self.task.files.write() = Some(own.clone());
+            std::mem::replace(&mut self.files, own).leave(&self.task);
+        }
+    }
+
     /// Makes others reach the present guest thread: interruptions, processor time, ids that its stub answers.
     pub(crate) fn attach_context(&mut self) {
+        self.endless = super::endless::EndlessFiles::default();
         self.sees_futexes = self.ctx.traps_futexes();
         let kicker = self.ctx.kicker();
         self.task.set_kicker(Some(kicker.clone()));

@@ -27,13 +27,7 @@ use crate::{
     error::Result,
     mm::{Image, Mm},
     signal,
-    vfs::{
-        self,
-        fdtable::{self, FdTable},
-        file::File,
-        inode::Attr,
-        open::ExecGuard,
-    },
+    vfs::{self, fdtable, file::File, inode::Attr, open::ExecGuard},
 };
 
 /// What to run.
@@ -203,6 +197,7 @@ fn replace(
         guard: Some(Arc::new(found.guard)),
         start_code: loaded.code.0,
         end_code: loaded.code.1,
+        interp: (loaded.interp_base, loaded.interp_end),
         start_data: loaded.data.0,
         end_data: loaded.data.1,
         start_stack: stack.sp,
@@ -256,12 +251,7 @@ fn settle(cx: &mut TaskCx, new: super::exec_cred::NewCred, comm: Vec<u8>) {
 }
 
 fn close_on_exec(cx: &mut TaskCx) {
-    // Held by the task twice, like its memory.
-    if Arc::strong_count(&cx.files) > 2 {
-        let own: Arc<FdTable> = cx.files.fork();
-        *cx.task.files.write() = Some(own.clone());
-        cx.files = own;
-    }
+    cx.unshare_files();
     for file in cx.files.take_cloexec() {
         fdtable::close(&cx.task, &cx.files, file);
     }

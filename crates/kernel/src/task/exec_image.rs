@@ -31,6 +31,7 @@ pub(super) struct Loaded {
     pub(super) table_count: u16,
     /// Load address of the interpreter, 0 without.
     pub(super) interp_base: u64,
+    pub(super) interp_end: u64,
     pub(super) code: (u64, u64),
     pub(super) data: (u64, u64),
 }
@@ -204,7 +205,7 @@ pub(super) fn load(
     };
     segments(exe, bias, &mut vmas, &mut zero)?;
     let program_entry = exe.header.entry.wrapping_add(bias);
-    let (mut entry, mut interp_base) = (program_entry, 0);
+    let (mut entry, mut interp_base, mut interp_end) = (program_entry, 0, 0);
     if let Some(i) = interp {
         let ib = match i.header.kind {
             Kind::Fixed => 0,
@@ -213,6 +214,7 @@ pub(super) fn load(
         segments(i, ib, &mut vmas, &mut zero)?;
         entry = i.header.entry.wrapping_add(ib);
         interp_base = ib;
+        interp_end = i.program.high().wrapping_add(ib);
     }
     let exec = exe.program.exec_stack.unwrap_or(false);
     let prot = Prot { read: true, write: true, exec };
@@ -243,6 +245,7 @@ pub(super) fn load(
         table_addr: exe.program.table_addr.map_or(0, |a| a.wrapping_add(bias)),
         table_count: exe.header.table_count,
         interp_base,
+        interp_end,
         code: range(true),
         data: range(false),
     })

@@ -19,7 +19,6 @@ use crate::{
     error::{ERESTART, Result},
     machine::{End, Machine},
     signal,
-    vfs::fdtable,
 };
 
 /// Ends the calling thread (exit(2)).
@@ -67,7 +66,7 @@ pub fn finish(mut cx: TaskCx) {
         cx.mm.space.kill();
     }
     leave_ipc(&task);
-    close_files(&mut cx);
+    task.leave_files();
 
     let mut tracer = None;
     let ended = leave_tree(&task, cx.exit_status, usage, &mut tracer);
@@ -102,15 +101,6 @@ fn leave_ipc(task: &Task) {
 fn leave_memory(cx: &mut TaskCx) {
     crate::futex::leave_memory(cx);
     cx.task.release_vfork();
-}
-
-fn close_files(cx: &mut TaskCx) {
-    *cx.task.files.write() = None;
-    let files = std::mem::take(&mut cx.files);
-    // Closed by the last thread that uses the table.
-    if let Some(table) = Arc::into_inner(files) {
-        fdtable::close_all(&cx.task, &table);
-    }
 }
 
 /// Takes the thread out of the tree. If it was the process's last, what is left of the process: it is no zombie yet.
@@ -180,7 +170,7 @@ fn end_process(machine: &Arc<Machine>, task: &Arc<Task>, zombie: Zombie) {
     }
     let is_init = process.is_init.load(Ordering::Relaxed);
     if is_init || machine.main_pid.load(Ordering::Relaxed) == pid {
-        machine.request_end(End::InitExited(status.shell_status()));
+        machine.request_end(End::InitExited(status));
         if is_init {
             return;
         }

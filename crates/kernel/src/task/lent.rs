@@ -2,8 +2,12 @@
 //! will ask for (attributes, position, contents), and answers them by itself until it comes to the kernel for whatever
 //! reason. Then the kernel *settles*: it takes over the position, and closes the descriptor if the guest has.
 //!
-//! Only what nobody else can tell from the real thing is lent: a regular file of the host, open for reading, of which
-//! there is one descriptor, in a table that no other task uses. Whoever changes a host file, opens it for writing or begins
+//! Of a directory that is the listing, where that is short: programs that walk through trees make a dozen calls about each.
+//! One of them is a second descriptor for the same directory, which the stub may give away as long as it knows the
+//! lowest that is free; it is made when the loan is settled.
+//!
+//! Only what nobody else can tell from the real thing is lent: a regular file or a directory of the host, open for reading,
+//! of which there is one descriptor, in a table that no other task uses. Whoever changes a host file, opens it for writing or begins
 //! to watch files calls [`hal::Host::recall_files`]; after that stubs believe nothing that was lent before. Whoever looks
 //! at the descriptors of another task has it settle first ([`Task::files`]).
 
@@ -12,11 +16,22 @@ use std::{
     time::Duration,
 };
 
-use abi::{OpenFlags, fs::O_RDONLY};
-use hal::Lending;
+use abi::{
+    FileType, OpenFlags,
+    errno::ENOENT,
+    fs::{FD_CLOEXEC, O_RDONLY},
+    stat::push_dirent64,
+};
+use hal::{Contents, Lending};
 
 use super::{Task, TaskCx, Work};
-use crate::vfs::{fdtable, file::File};
+use crate::{
+    error::Result,
+    vfs::{
+        fdtable::{NR_OPEN, RLIMIT_NOFILE},
+        file::File,
+    },
+};
 
 /// Most bytes of contents that are lent at once.
 const MOST: usize = 12 << 10;
@@ -42,7 +57,7 @@ pub(crate) struct Lent {
     /// Now, or again when the present system call is done.
     file: Option<Loan>,
     /// How often contents were lent in vain of late.
-    vain: [u8; 3],
+    vain: [u8; 4],
 }
 
 struct Loan {
@@ -51,18 +66,21 @@ struct Loan {
     epoch: u64,
     /// Whether contents were lent, and which.
     contents: Option<Extent>,
+    /// A second descriptor was offered.
+    offers: bool,
     /// Some of them were read.
     used: bool,
     /// Guest code does not have it at the moment.
     kept: bool,
 }
 
-/// Contents up to the end, a part of them, and what comes after a read.
+/// Contents up to the end, a part of them, what comes after a read, and a directory's listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
     Whole,
     Part,
     Further,
+    Listing,
 }
 
 /// System calls that have nothing to do with a file that is open for reading, and leave no long results: what was lent
@@ -104,11 +122,16 @@ impl TaskCx {
         {
             return;
         }
-        let Some(host_file) = file.ops.host_contents() else { return };
         let Ok(inode) = file.path.inode() else { return };
         if !inode.common().made().is_none_or(|parts| parts.is_quiet()) {
             return;
         }
+        if inode.kind() == FileType::Directory {
+            // What cannot be lent is asked for as ever.
+            let _ = self.lend_directory(fd, file, epoch);
+            return;
+        }
+        let Some(host_file) = file.ops.host_contents() else { return };
         let Ok(attr) = inode.attr() else { return };
         let pos = *file.pos();
         let left = usize::try_from(attr.size.saturating_sub(pos)).unwrap_or(usize::MAX);
@@ -128,21 +151,98 @@ impl TaskCx {
             }
         };
         // One more byte than there are shows the end.
-        let contents = wanted.then(|| (&*host_file, MOST.min(left.saturating_add(1))));
+        let contents = if wanted {
+            Contents::File(&*host_file, MOST.min(left.saturating_add(1)))
+        } else {
+            Contents::Unread
+        };
         let lending = Lending {
             fd,
             pos,
             stat: attr.as_stat().encode(),
+            flags: file.flags().bits(),
+            fd_flags: self.fd_flags(fd),
+            free: None,
             contents,
             at_end: matches!(after, After::Reading { short: true, .. }),
             epoch,
         };
-        if self.ctx.lend_file(&lending) {
-            let contents = wanted.then_some(extent);
-            let loan = Loan { fd, file: file.clone(), epoch, contents, used: false, kept: false };
-            self.lent.file = Some(loan);
+        self.put_on_loan(&lending, file, wanted.then_some(extent));
+    }
+
+    fn fd_flags(&self, fd: i32) -> u32 {
+        if self.files.entry(fd).is_ok_and(|e| e.cloexec) { FD_CLOEXEC } else { 0 }
+    }
+
+    /// [`TaskCx::lend`] for a directory that was just opened.
+    fn lend_directory(&mut self, fd: i32, file: &Arc<File>, epoch: u64) -> Result<()> {
+        let inode = file.path.inode()?;
+        if !inode.attr_lasts() || file.path.dentry.is_removed() {
+            return Err(ENOENT);
+        }
+        let attr = inode.attr()?;
+        let likely = self.lent.vain[Extent::Listing as usize] < VAIN && attr.size <= MOST as u64;
+        let listing = if likely { self.list_for_loan(file)? } else { None };
+        let lending = Lending {
+            fd,
+            pos: 0,
+            stat: attr.as_stat().encode(),
+            flags: file.flags().bits(),
+            fd_flags: self.fd_flags(fd),
+            free: self.files.free(self.task.process.rlimit(RLIMIT_NOFILE)),
+            contents: match &listing {
+                Some((entries, end)) => Contents::Listing(entries, *end),
+                None => Contents::Unlisted,
+            },
+            at_end: false,
+            epoch,
+        };
+        self.put_on_loan(&lending, file, listing.is_some().then_some(Extent::Listing));
+        Ok(())
+    }
+
+    /// What getdents64(2) gives of a directory, and the position behind; `None` if it is much.
+    fn list_for_loan(&mut self, file: &Arc<File>) -> Result<Option<(Vec<u8>, u64)>> {
+        let task = self.task.clone();
+        let mut entries = Vec::with_capacity(SMALL);
+        let (mut pos, mut full) = (0, false);
+        self.ahead.lists(&file.path.dentry, true);
+        loop {
+            let next = file.ops.read_dir(file, &task, pos, &mut |name, ino, kind, next| {
+                full = !push_dirent64(&mut entries, MOST, ino, next.cast_signed(), kind, name);
+                if !full {
+                    self.ahead.listed(name);
+                }
+                !full
+            })?;
+            if full {
+                return Ok(None);
+            }
+            if next == pos {
+                return Ok(Some((entries, pos)));
+            }
+            pos = next;
+        }
+    }
+
+    fn put_on_loan(&mut self, lending: &Lending<'_>, file: &Arc<File>, contents: Option<Extent>) {
+        if self.ctx.lend_file(lending) {
+            self.lent.file = Some(Loan {
+                fd: lending.fd,
+                file: file.clone(),
+                epoch: lending.epoch,
+                contents,
+                offers: lending.free.is_some(),
+                used: false,
+                kept: false,
+            });
             self.task.lent.fetch_add(1, Ordering::SeqCst);
         }
+    }
+
+    /// Directories are listed.
+    pub(crate) fn listing_pays(&mut self) {
+        self.lent.vain[Extent::Listing as usize] = 0;
     }
 
     /// Takes back what was lent. `nr`: the system call that came, if one did.
@@ -160,9 +260,16 @@ impl TaskCx {
         if let Some(back) = back {
             *loan.file.pos() = back.pos;
             loan.used |= back.reads > 0;
-            let io = &self.task.stats.io;
-            io[0].fetch_add(back.bytes, Ordering::Relaxed);
-            io[2].fetch_add(u64::from(back.reads), Ordering::Relaxed);
+            // Listing is not reading.
+            if loan.contents != Some(Extent::Listing) {
+                let io = &self.task.stats.io;
+                io[0].fetch_add(back.bytes, Ordering::Relaxed);
+                io[2].fetch_add(u64::from(back.reads), Ordering::Relaxed);
+            }
+            if back.duplicated && std::mem::take(&mut loan.offers) {
+                // The number that was offered: nobody else changes the table. Whether it is below the limit was looked at.
+                let _ = self.files.alloc(0, NR_OPEN, loan.file.clone(), true);
+            }
         }
         let was_out = !std::mem::replace(&mut loan.kept, true);
         if keep && !closed {
@@ -175,7 +282,7 @@ impl TaskCx {
             let fd = loan.fd;
             drop(loan);
             if closed && let Ok(file) = self.files.remove(fd) {
-                fdtable::close(&self.task, &self.files, file);
+                self.close(fd, file);
             }
         }
         if was_out {

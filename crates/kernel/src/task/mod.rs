@@ -10,6 +10,8 @@ pub mod clone;
 pub mod cpu_time;
 pub mod cred;
 pub mod cx;
+pub mod endless;
+mod ends;
 pub mod exec;
 mod exec_args;
 mod exec_cred;
@@ -24,6 +26,7 @@ pub mod lent;
 pub mod pidfd;
 pub mod pool;
 pub mod process;
+mod queues;
 pub mod run;
 pub mod tree;
 pub mod vfork;
@@ -197,6 +200,7 @@ impl Task {
     pub fn new(p: TaskParts) -> Arc<Task> {
         let start_ns = p.machine.clock.monotonic_ns();
         let mm_use = p.mm.as_ref().map(|mm| MmUse::new(mm, p.process.pid));
+        p.files.enter();
         Arc::new(Task {
             mm_use: Mutex::new(locks::LEAF, mm_use),
             ipc: RwLock::new(locks::LEAF, p.machine.ipc.clone()),
@@ -261,6 +265,13 @@ impl Task {
     pub fn files(&self) -> Option<Arc<FdTable>> {
         self.recall_file();
         self.files.read().clone()
+    }
+    /// Has no descriptors any more.
+    pub(crate) fn leave_files(&self) {
+        let table = self.files.write().take();
+        if let Some(table) = table {
+            table.leave(self);
+        }
     }
     pub fn run_state(&self) -> RunState {
         match self.state.load(Ordering::Relaxed) as u8 {
@@ -335,6 +346,16 @@ impl Task {
         &self,
         queues: &[&WaitQueue],
         deadline: Option<u64>,
+        try_op: impl FnMut() -> Option<T>,
+    ) -> Result<T> {
+        self.wait_for(queues.iter().map(|q| (*q, 0)), deadline, try_op)
+    }
+
+    /// [`Task::wait_on`] where of each queue's wakes only those matter that name one of these events (0 = any).
+    pub(crate) fn wait_for<'q, T>(
+        &self,
+        queues: impl Iterator<Item = (&'q WaitQueue, u32)> + Clone,
+        deadline: Option<u64>,
         mut try_op: impl FnMut() -> Option<T>,
     ) -> Result<T> {
         if let Some(v) = try_op() {
@@ -346,7 +367,8 @@ impl Task {
         ksync::assert_no_locks_held("wait");
         self.stats.waits.fetch_add(1, Ordering::Relaxed);
         let meter = self.machine.dispatch.meter().map(|m| (m, self.machine.clock.monotonic_ns()));
-        let tokens: SmallVec<[_; 4]> = queues.iter().map(|q| q.add(self.waiter.clone())).collect();
+        let tokens: SmallVec<[_; 4]> =
+            queues.clone().map(|(q, events)| q.add_for(self.waiter.clone(), events)).collect();
         self.set_run_state(RunState::Sleeping);
         let result = loop {
             self.waiter.clear();
@@ -369,7 +391,7 @@ impl Task {
             self.waiter.park(timeout);
         };
         self.set_run_state(RunState::Running);
-        for (q, t) in queues.iter().zip(tokens) {
+        for ((q, _), t) in queues.zip(tokens) {
             q.remove(t);
         }
         if let Some((m, start)) = meter {

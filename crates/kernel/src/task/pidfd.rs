@@ -42,6 +42,16 @@ impl Thread {
 }
 
 impl PidFd {
+    /// The number of what it refers to, while that is there, as a zombie at least.
+    fn id(&self) -> Option<Pid> {
+        match &self.thread {
+            Some(t) => t.task().map(|_| t.tid),
+            None => {
+                let there = self.machine.upgrade()?.tree.process(self.process.pid)?;
+                Arc::ptr_eq(&there, &self.process).then_some(self.process.pid)
+            }
+        }
+    }
     fn has_ended(&self) -> bool {
         match &self.thread {
             Some(t) => t.task().is_none(),
@@ -57,21 +67,19 @@ impl FileOps for PidFd {
     fn is_stream(&self) -> bool {
         true
     }
-    /// Readable once the process, or the thread, has ended.
+    /// Readable once the process, or the thread, has ended; hung up once nobody can wait for it any more.
     fn poll(&self, _file: &File) -> PollEvents {
-        if self.has_ended() { PollEvents::IN | PollEvents::RDNORM } else { PollEvents::empty() }
+        if !self.has_ended() {
+            return PollEvents::empty();
+        }
+        let hup = if self.id().is_none() { PollEvents::HUP } else { PollEvents::empty() };
+        PollEvents::IN | PollEvents::RDNORM | hup
     }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
         vec![self.process.exit_wait.clone()]
     }
     fn fdinfo(&self, _file: &File) -> String {
-        let there = self.machine.upgrade().is_some_and(|m| m.tree.process(self.process.pid).is_some());
-        let pid = match &self.thread {
-            Some(t) if t.task().is_some() => t.tid,
-            Some(_) => -1,
-            None if there => self.process.pid,
-            None => -1,
-        };
+        let pid = self.id().unwrap_or(-1);
         format!("Pid:\t{pid}\nNSpid:\t{pid}\n")
     }
 }

@@ -60,10 +60,19 @@ pub fn run_task(mut cx: TaskCx) {
         if ksync::woke_others() {
             cx.ctx.make_way();
         }
+        if let Some(p) = cx.task.waiter.woken_from() {
+            cx.ctx.woken_from((p.who, p.cpu));
+        }
         cx.lend_again();
+        cx.check_endless();
+        cx.tell_queues();
         let event = if cx.step || cx.watching { ptrace::run_stepping(&mut cx) } else { cx.ctx.run() };
         cx.settle(if let Event::Syscall { nr, .. } = event { Some(nr) } else { None });
+        cx.settle_queues();
+        cx.settle_ends(&event);
         cx.kicked = event == Event::Kicked;
+        let (who, cpu) = cx.ctx.place();
+        ksync::stand_at(ksync::Place { who, cpu });
         match event {
             Event::Syscall { nr, args } => {
                 let regs = cx.ctx.regs();

@@ -78,10 +78,11 @@ impl PtyTable {
         let index = (0..MAX_PTYS).find(|i| !slaves.contains_key(i)).ok_or(errno::ENOSPC)?;
         let rdev = abi::makedev(SLAVE_MAJOR + (index >> 8), index & 0xff);
         let tty = Tty::new(machine, format!("pts/{index}"), rdev, link.clone());
-        // A pty does not hang up on close.
-        tty.set_termios(Termios { cflag: Termios::SANE.cflag & !HUPCL, ..Termios::SANE });
         let _ = link.index.set(index);
         slaves.insert(index, (tty.clone(), link.clone()));
+        drop(slaves);
+        // A pty does not hang up on close. Nobody else can open it yet: it is locked.
+        tty.set_termios(Termios { cflag: Termios::SANE.cflag & !HUPCL, ..Termios::SANE });
         Ok(Arc::new(PtyMaster { index, tty, link, table: self.clone() }))
     }
 }

@@ -10,7 +10,10 @@
 //! a path could lead elsewhere, calls [`hal::Host::recall_files`]. Of changes on the host attributes may be as late as
 //! hostfs is.
 
-use std::sync::{Arc, Weak};
+use std::{
+    ops::Range,
+    sync::{Arc, Weak, atomic::Ordering},
+};
 
 use abi::{
     FileType, OpenFlags, Stat,
@@ -19,7 +22,7 @@ use abi::{
 };
 use hal::Foreseen;
 
-use super::{dentry::Dentry, file::File, inode::Inode, open, path::Path, permission};
+use super::{dentry::Dentry, fdtable, file::File, inode::Inode, open, path::Path, permission};
 use crate::{
     error::Result,
     task::{Task, TaskCx},
@@ -30,6 +33,8 @@ const FEWEST: usize = 8;
 const MOST: usize = 64;
 /// Names of a directory that are remembered; longer listings are not foreseen.
 const LISTED: usize = 4096;
+/// Listings that are remembered of directories that were left for others: those above, mostly.
+const PAST: usize = 4;
 /// So many questions in sorted order show that a program asks sorted.
 const SORTED: u32 = 2;
 /// Batches in vain after which a task is left alone for a while, in questions.
@@ -47,13 +52,20 @@ pub(crate) struct Ahead {
     /// Questions in sorted order until now.
     sorted: u32,
     listing: Option<Listing>,
+    past: Vec<Listing>,
     /// What the task lists at the moment.
     reading: Option<Listing>,
-    /// Names told with the last answer.
+    /// Names told with the last answer, without the one that was asked for.
     told: usize,
+    /// That one was told, too.
+    told_again: bool,
+    /// How many are told of a listing at first.
     batch: usize,
-    /// It paid to foresee sorted questions: the next directory is probably asked for sorted, too.
+    /// It paid to foresee sorted questions: the next directory is probably asked for sorted, too. Or as it was listed.
     is_sorter: bool,
+    is_follower: bool,
+    /// The same question came twice.
+    repeats: bool,
     vain: u32,
     rest: u32,
 }
@@ -69,6 +81,8 @@ struct Listing {
     next: usize,
     /// Questions that came as expected.
     hits: u32,
+    /// How many names are told at once.
+    batch: usize,
     is_sorted: bool,
 }
 
@@ -97,7 +111,8 @@ impl Listing {
         }
         let mut names: Vec<&[u8]> = (0..self.len()).map(|i| self.name(i)).collect();
         names.sort_unstable();
-        let mut sorted = Listing { dir: self.dir.clone(), is_sorted: true, ..Listing::default() };
+        let mut sorted =
+            Listing { dir: self.dir.clone(), is_sorted: true, batch: self.batch, ..Listing::default() };
         names.iter().for_each(|n| sorted.push(n));
         *self = sorted;
     }
@@ -108,6 +123,10 @@ impl Listing {
 
     /// Notes that `name` was asked for. True if it was expected about now.
     fn asked(&mut self, name: &[u8]) -> bool {
+        if self.next > 0 && self.name(self.next - 1) == name {
+            // The same again shows nothing.
+            return self.hits > 1;
+        }
         let ahead = self.next..self.len();
         let Some(at) = ahead.clone().find(|i| self.name(*i) == name) else {
             // Perhaps a second pass.
@@ -149,7 +168,9 @@ impl Ahead {
             self.prefix.clear();
             self.prefix.extend_from_slice(prefix);
             self.sorted = 0;
-            self.listing = None;
+            self.leave();
+        } else if name == self.name {
+            self.repeats = true;
         } else {
             self.sorted = if *name > *self.name { self.sorted + 1 } else { 0 };
         }
@@ -162,14 +183,60 @@ impl Ahead {
         true
     }
 
+    /// The names in the listing that are worth telling with the answer about this one.
+    fn expects(&mut self, name: &[u8]) -> Range<usize> {
+        let sorted = self.sorted >= SORTED || self.is_sorter;
+        let Some(l) = &mut self.listing else { return 0..0 };
+        if l.hits == 0 && sorted {
+            l.sort();
+        }
+        let first = l.next == 0;
+        // Who went through the last directory in an order goes through this one so, too.
+        let goes_on = l.asked(name) || (first && l.next == 1 && (self.is_sorter || self.is_follower));
+        if first {
+            l.batch = self.batch.max(FEWEST);
+        }
+        if goes_on { l.next..l.len().min(l.next + l.batch) } else { 0..0 }
+    }
+
+    /// The task asks for names of another directory.
+    fn leave(&mut self) {
+        if let Some(left) = self.listing.take() {
+            self.past.retain(|l| !std::ptr::eq(l.dir.as_ptr(), left.dir.as_ptr()));
+            if self.past.len() == PAST {
+                self.past.remove(0);
+            }
+            self.past.push(left);
+        }
+    }
+
+    /// The listing of a directory that the task comes back to, or has just made.
+    fn listing_of(&mut self, dir: &Arc<Dentry>) -> Option<Listing> {
+        if self.reading.as_ref().is_some_and(|r| r.is_of(dir)) {
+            return self.reading.take();
+        }
+        let at = self.past.iter().position(|l| l.is_of(dir))?;
+        Some(self.past.remove(at))
+    }
+
     /// What became of the names that were told last.
     fn settle(&mut self, used: usize) {
         let told = std::mem::take(&mut self.told);
+        let again = std::mem::take(&mut self.told_again);
+        self.repeats &= !again || used > 0;
+        if told == 0 {
+            return;
+        }
+        let used = used - used.min(usize::from(again));
         let paid = used * 2 >= told;
-        self.is_sorter = paid && self.listing.as_ref().map_or(self.is_sorter, |l| l.is_sorted);
+        if let Some(l) = &mut self.listing {
+            // One that is left for others again and again soon tells no more than the name that is asked for.
+            l.batch = if paid { (told * 2).clamp(FEWEST, MOST) } else { l.batch / 4 };
+            (self.is_sorter, self.is_follower) = (paid && l.is_sorted, paid && !l.is_sorted);
+        }
         if paid {
             self.vain = 0;
-            self.batch = (self.batch * 2).clamp(FEWEST, MOST);
+            self.batch = (told * 2).clamp(FEWEST, MOST);
         } else {
             self.vain += 1;
             self.batch = FEWEST;
@@ -188,6 +255,14 @@ pub(super) fn leads_elsewhere(task: &Task, inode: &dyn Inode) {
     }
 }
 
+/// A path goes through a descriptor's link in /proc: from now on whoever closes one of a directory recalls. What is told
+/// with the answer about the first such path is recalled now, as the descriptor may be closed already.
+pub(super) fn walks_descriptor(task: &Task) {
+    if !task.machine.vfs.walks_descriptors.swap(true, Ordering::SeqCst) {
+        task.machine.host.recall_files();
+    }
+}
+
 /// Whether the attributes may be told ahead.
 fn lasts(inode: &dyn Inode) -> bool {
     inode.attr_lasts() && inode.common().made().is_none_or(|parts| parts.is_quiet())
@@ -198,12 +273,27 @@ impl TaskCx {
     pub fn lists(&mut self, dir: &File, anew: bool) {
         if self.may_lend {
             self.ahead.lists(&dir.path.dentry, anew);
+            self.listing_pays();
         }
     }
 
     /// It came to this name.
     pub fn listed(&mut self, name: &[u8]) {
         self.ahead.listed(name);
+    }
+
+    /// Does what closing means for a file that was taken out of the task's table. Of names below a descriptor in a table of
+    /// one task only that task was told.
+    pub fn close(&mut self, fd: i32, file: Arc<File>) {
+        let alone = Arc::strong_count(&self.files) == 2;
+        if !alone || self.task.machine.vfs.walks_descriptors.load(Ordering::SeqCst) {
+            return fdtable::close(&self.task, &self.files, file);
+        }
+        if self.ahead.dirfd == fd {
+            self.ctx.foretold_used();
+            (self.ahead.told, self.ahead.told_again) = (0, false);
+        }
+        fdtable::close_unnoticed(&self.task, &self.files, file);
     }
 
     /// The attributes of `found` were asked for, by `path`; more of its directory may be told with the answer. `epoch` is the
@@ -214,7 +304,7 @@ impl TaskCx {
         }
         let slash = path.iter().rposition(|b| *b == b'/').map_or(0, |i| i + 1);
         let (prefix, name) = path.split_at(slash);
-        if self.ahead.told > 0 {
+        if self.ahead.told > 0 || self.ahead.told_again {
             let used = self.ctx.foretold_used();
             self.ahead.settle(used);
         }
@@ -226,14 +316,17 @@ impl TaskCx {
         if *found.dentry.name() != *name || Arc::ptr_eq(&found.dentry, &found.mount.root) {
             return;
         }
-        let _ = self.tell_ahead(&Path { mount: found.mount.clone(), dentry: dir }, name, epoch);
+        if self.task.machine.vfs.is_watched() {
+            return;
+        }
+        let _ = self.tell_ahead(&Path { mount: found.mount.clone(), dentry: dir }, found, name, epoch);
     }
 
-    fn tell_ahead(&mut self, dir: &Path, name: &[u8], epoch: u64) -> Result<()> {
+    fn tell_ahead(&mut self, dir: &Path, found: &Path, name: &[u8], epoch: u64) -> Result<()> {
         let ahead = &mut self.ahead;
         if ahead.listing.is_none() {
-            if ahead.reading.as_ref().is_some_and(|r| r.is_of(&dir.dentry)) {
-                ahead.listing = ahead.reading.take();
+            if let Some(listing) = ahead.listing_of(&dir.dentry) {
+                ahead.listing = Some(listing);
             } else if ahead.sorted >= SORTED || ahead.is_sorter {
                 let listing = self.list(dir);
                 // An empty one where that is not to be done.
@@ -241,24 +334,22 @@ impl TaskCx {
             }
         }
         let ahead = &mut self.ahead;
-        let Some(listing) = &mut ahead.listing else { return Ok(()) };
-        if !listing.is_of(&dir.dentry) {
+        if ahead.listing.as_ref().is_some_and(|l| !l.is_of(&dir.dentry)) {
             ahead.listing = None;
-            return Ok(());
         }
-        let sorted = ahead.sorted >= SORTED || ahead.is_sorter;
-        if listing.hits == 0 && sorted {
-            listing.sort();
-        }
-        let expected = listing.asked(name) || (listing.next == 1 && ahead.is_sorter);
-        if !expected || self.task.machine.vfs.is_watched() {
+        let next = ahead.expects(name);
+        let inode = found.inode()?;
+        let again = ahead.repeats && lasts(&**inode);
+        if next.is_empty() && !again {
             return Ok(());
         }
         let follow = ahead.flags & AT_SYMLINK_NOFOLLOW == 0;
-        let last = listing.len().min(listing.next + ahead.batch.max(FEWEST));
-        let mut answers: Vec<(&[u8], [u8; Stat::SIZE])> = Vec::with_capacity(last - listing.next);
-        for i in listing.next..last {
-            let name = listing.name(i);
+        let mut answers: Vec<(&[u8], [u8; Stat::SIZE])> = Vec::with_capacity(next.len() + 1);
+        if again {
+            answers.push((name, inode.attr()?.as_stat().encode()));
+        }
+        for i in next {
+            let Some(name) = ahead.listing.as_ref().map(|l| l.name(i)) else { break };
             let Ok(entry) = dir.dentry.lookup(name, &self.task) else { break };
             let Some(inode) = entry.inode_ref() else { continue };
             let elsewhere = entry.is_mount_point() || (follow && inode.kind() == FileType::Symlink);
@@ -277,7 +368,8 @@ impl TaskCx {
             answers: &answers,
             epoch,
         };
-        ahead.told = self.ctx.foretell(&foreseen);
+        let told = self.ctx.foretell(&foreseen);
+        (ahead.told, ahead.told_again) = (told.saturating_sub(usize::from(again)), again);
         Ok(())
     }
 
@@ -352,7 +444,54 @@ mod tests {
             a.listing = Some(listing(&["x"]));
             assert!(a.ask(dirfd, flags, prefix.as_bytes(), b"z"));
             assert!(a.listing.is_none() && a.sorted == 0);
+            assert_eq!(a.past.len(), 1);
         }
+    }
+
+    #[test]
+    fn who_followed_one_listing_will_follow_the_next() {
+        let mut a = Ahead { listing: Some(listing(&["a", "b", "c"])), ..Ahead::default() };
+        assert_eq!(a.expects(b"a"), 0..0);
+        assert_eq!(a.expects(b"b"), 2..3);
+        a.told = 1;
+        a.settle(1);
+        a.listing = Some(listing(&["d", "e", "f"]));
+        assert_eq!(a.expects(b"d"), 1..3);
+        // The same question again is about the same.
+        assert_eq!(a.expects(b"d"), 0..0);
+        assert_eq!(a.expects(b"e"), 2..3);
+    }
+
+    #[test]
+    fn a_listing_that_is_left_again_and_again_tells_little() {
+        let mut a = Ahead { listing: Some(listing(&["a"; 40])), is_follower: true, ..Ahead::default() };
+        let mut told = Vec::new();
+        for _ in 0..4 {
+            let names = a.expects(b"a");
+            told.push(names.len());
+            a.told = names.len();
+            a.settle(0);
+            (a.is_follower, a.vain) = (true, 0);
+            let next = a.listing.as_ref().unwrap().next;
+            a.listing.as_mut().unwrap().hits = 2;
+            assert!(next < 20);
+        }
+        assert_eq!(told, [8, 2, 0, 0]);
+    }
+
+    #[test]
+    fn who_asks_twice_is_told_the_same_again() {
+        let mut a = Ahead::default();
+        a.ask(3, 0, b"", b"n");
+        assert!(!a.repeats);
+        a.ask(3, 0, b"", b"n");
+        assert!(a.repeats);
+        a.told_again = true;
+        a.settle(1);
+        assert!(a.repeats);
+        a.told_again = true;
+        a.settle(0);
+        assert!(!a.repeats);
     }
 
     #[test]
@@ -360,11 +499,11 @@ mod tests {
         let mut a = Ahead::default();
         let mut batches = Vec::new();
         for _ in 0..4 {
-            a.told = 8;
-            a.settle(8);
+            a.told = a.batch.max(FEWEST);
+            a.settle(a.told);
             batches.push(a.batch);
         }
-        assert_eq!(batches, [8, 16, 32, 64]);
+        assert_eq!(batches, [16, 32, 64, 64]);
         for _ in 0..VAIN {
             assert!(a.ask(-100, 0, b"", b"n"));
             a.told = 48;

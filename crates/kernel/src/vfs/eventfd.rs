@@ -54,7 +54,7 @@ impl FileOps for EventFd {
         dst.put(&value.to_le_bytes())
     }
     fn write(&self, file: &File, task: &Task, src: &mut dyn Source, _: u64) -> Result<usize> {
-        if src.remaining() < 8 {
+        if src.remaining() != 8 {
             return Err(EINVAL);
         }
         let mut raw = [0; 8];

@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 use abi::errno::{EBADF, EINVAL, EMFILE};
@@ -74,6 +74,10 @@ impl Slots {
 /// Descriptor table (shared with CLONE_FILES).
 pub struct FdTable {
     slots: Mutex<Slots>,
+    /// Tasks that have it. Who only looks at it, as /proc does, is none of them.
+    users: AtomicUsize,
+    /// How often a descriptor was taken away or led elsewhere.
+    changes: AtomicU32,
     /// Tells tables apart: the owner of POSIX locks.
     pub id: u64,
 }
@@ -91,7 +95,40 @@ fn index(fd: i32) -> Result<usize> {
 impl FdTable {
     fn with(slots: Slots) -> FdTable {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        FdTable { slots: Mutex::new(locks::FILES, slots), id: NEXT.fetch_add(1, Ordering::Relaxed) }
+        FdTable {
+            slots: Mutex::new(locks::FILES, slots),
+            users: AtomicUsize::new(0),
+            changes: AtomicU32::new(0),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// One more task has it.
+    pub(crate) fn enter(&self) {
+        self.users.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// `task` has it no more; the last one closes what is open.
+    pub(crate) fn leave(&self, task: &Task) {
+        if self.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            for file in self.take_range(0, u32::MAX) {
+                close(task, self, file);
+            }
+        }
+    }
+
+    /// Several tasks have it (CLONE_FILES).
+    pub(crate) fn is_shared(&self) -> bool {
+        self.users.load(Ordering::Acquire) > 1
+    }
+
+    /// While this stays the same, each descriptor names the file that it named.
+    pub fn version(&self) -> (u64, u32) {
+        (self.id, self.changes.load(Ordering::Relaxed))
+    }
+
+    fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The open file of a descriptor; EBADF.
@@ -116,6 +153,12 @@ impl FdTable {
     /// File and close-on-exec flag; EBADF.
     pub fn entry(&self, fd: i32) -> Result<Entry> {
         self.slots.lock().entries.get(index(fd)?).and_then(Clone::clone).ok_or(EBADF)
+    }
+
+    /// The lowest descriptor that is free, if it is below `limit`.
+    pub fn free(&self, limit: u64) -> Option<i32> {
+        let fd = self.slots.lock().find_free(0);
+        if (fd as u64) < limit.min(NR_OPEN) { Some(fd as i32) } else { None }
     }
 
     /// Puts a file at the lowest free descriptor from `min` on; EMFILE if that is not below `limit`.
@@ -144,6 +187,7 @@ impl FdTable {
         if i as u64 >= limit.min(NR_OPEN) {
             return Err(EBADF);
         }
+        self.change();
         let old = self.slots.lock().put(i, Entry { file, cloexec });
         Ok(old.map(|e| e.file))
     }
@@ -151,6 +195,7 @@ impl FdTable {
     /// Takes a descriptor away; the caller calls [`close`] with the file. EBADF.
     pub fn remove(&self, fd: i32) -> Result<Arc<File>> {
         let i = index(fd)?;
+        self.change();
         let e = self.slots.lock().take(i);
         e.map(|e| e.file).ok_or(EBADF)
     }
@@ -164,6 +209,7 @@ impl FdTable {
 
     /// Takes all descriptors in a range away (close_range(2)).
     pub fn take_range(&self, first: u32, last: u32) -> Vec<Arc<File>> {
+        self.change();
         let mut slots = self.slots.lock();
         let end = slots.entries.len().min((last as usize).saturating_add(1));
         (first as usize..end).filter_map(|fd| slots.take(fd)).map(|e| e.file).collect()
@@ -182,6 +228,7 @@ impl FdTable {
 
     /// Takes the descriptors away that are not to survive execve(2).
     pub fn take_cloexec(&self) -> Vec<Arc<File>> {
+        self.change();
         let mut slots = self.slots.lock();
         let mut gone = Vec::new();
         for fd in 0..slots.entries.len() {
@@ -190,11 +237,6 @@ impl FdTable {
             }
         }
         gone
-    }
-
-    /// Takes everything away (the last user ended).
-    pub fn take_all(&self) -> Vec<Arc<File>> {
-        self.take_range(0, u32::MAX)
     }
 
     /// A copy for a new process: the same open files.
@@ -226,19 +268,19 @@ impl FdTable {
 /// What closing a descriptor does: tells the file, and gives up the POSIX locks that this table has on it. The file itself
 /// ends with its last reference.
 pub fn close(task: &Task, files: &FdTable, file: Arc<File>) {
-    file.ops.closed(&file, task);
-    let Some(inode) = file.path.dentry.inode_ref() else { return };
     // Paths may have begun at the descriptor.
-    super::ahead::leads_elsewhere(task, &**inode);
-    if let Some(parts) = inode.common().made() {
-        parts.locks.release_posix(files.id);
+    if let Some(inode) = file.path.dentry.inode_ref() {
+        super::ahead::leads_elsewhere(task, &**inode);
     }
+    close_unnoticed(task, files, file);
 }
 
-/// Closes all descriptors of a table whose last user ends.
-pub fn close_all(task: &Task, files: &FdTable) {
-    for f in files.take_all() {
-        close(task, files, f);
+/// [`close`] where nobody may have been told anything of paths that begin at the descriptor.
+pub(super) fn close_unnoticed(task: &Task, files: &FdTable, file: Arc<File>) {
+    file.ops.closed(&file, task);
+    let Some(inode) = file.path.dentry.inode_ref() else { return };
+    if let Some(parts) = inode.common().made() {
+        parts.locks.release_posix(files.id);
     }
 }
 

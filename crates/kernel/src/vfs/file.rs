@@ -23,6 +23,15 @@ use crate::{
 /// What [`FileOps::read_dir`] reports entries to. Returns false when it is full; that entry then was not taken.
 pub type DirSink<'a> = dyn FnMut(&[u8], u64, u8, u64) -> bool + 'a;
 
+/// A file without contents of its own: whatever is written is gone, and what is read, if anything, is zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endless {
+    /// /dev/null, to be written.
+    Null,
+    /// /dev/zero, to be read.
+    Zero,
+}
+
 /// Operations of an open file. Defaults are what Linux answers for a file without the operation.
 ///
 /// Operations that block use [`Task::wait_on`] and obey `file.nonblocking()`.
@@ -56,6 +65,10 @@ pub trait FileOps: Any + Send + Sync {
     fn size(&self) -> Result<u64> {
         Err(abi::errno::EINVAL)
     }
+    /// The count that is raised ([`hal::Host::raise`]) with each change of the size, if one is.
+    fn size_count(&self) -> Option<u32> {
+        None
+    }
     /// SEEK_DATA and SEEK_HOLE; positions are checked by the caller against the size.
     fn seek_data(&self, pos: u64, data: bool) -> Result<u64> {
         let end = self.size()?;
@@ -88,6 +101,10 @@ pub trait FileOps: Any + Send + Sync {
     }
     /// The host's regular file that reads are answered from, whoever reads, and that fstat(2) tells of.
     fn host_contents(&self) -> Option<Arc<dyn hal::HostFile>> {
+        None
+    }
+    /// What it is if reads and writes are about no contents of its own.
+    fn endless(&self) -> Option<Endless> {
         None
     }
     /// How it can be mapped; `None`: ENODEV.
@@ -159,6 +176,9 @@ impl File {
     }
     pub fn set_flags(&self, flags: OpenFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+        if let Some(s) = self.ops.as_socket() {
+            s.changed();
+        }
     }
     pub fn nonblocking(&self) -> bool {
         self.flags().contains(OpenFlags::NONBLOCK)

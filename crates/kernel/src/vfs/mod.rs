@@ -31,7 +31,7 @@ pub mod signalfd;
 pub mod splice;
 pub mod timerfd;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
 use dentry::{Dentry, DentryQueue};
 use inode::FileSystem;
@@ -55,6 +55,8 @@ pub struct Vfs {
     pub protected: permission::Protected,
     /// Counts of inotify(7).
     inotify: Arc<notify::Counts>,
+    /// A path went through a descriptor's link in /proc, so that attributes told ahead may hang on it ([`ahead`]).
+    walks_descriptors: AtomicBool,
     /// Files whose handles are out.
     pub handles: handle::Handles,
     /// Where memfd_create(2) makes its files.

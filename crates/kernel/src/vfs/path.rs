@@ -423,6 +423,9 @@ impl<'a> Walk<'a> {
             return Err(EXDEV);
         }
         self.at = to;
+        if self.at.is_dir() {
+            super::ahead::walks_descriptor(self.task);
+        }
         Ok(())
     }
 

@@ -29,6 +29,20 @@ bitflags::bitflags! {
     }
 }
 
+impl PollEvents {
+    /// With these bits, all those that come with them: wakes may name the plain bit of a direction alone.
+    pub(crate) fn with_plain(self) -> PollEvents {
+        let mut all = self | PollEvents::ERR | PollEvents::HUP;
+        if self.intersects(PollEvents::RDNORM | PollEvents::RDBAND) {
+            all |= PollEvents::IN;
+        }
+        if self.intersects(PollEvents::WRNORM | PollEvents::WRBAND) {
+            all |= PollEvents::OUT;
+        }
+        all
+    }
+}
+
 /// One file to wait for, and which events count.
 pub struct PollEntry {
     pub file: Arc<File>,
@@ -54,9 +68,12 @@ pub fn poll_files(cx: &mut TaskCx, entries: &mut [PollEntry], timeout_ns: Option
     }
     let deadline = cx.deadline(timeout_ns);
     let task: &Task = &cx.task;
-    let queues: Vec<Arc<WaitQueue>> = entries.iter().flat_map(|e| e.file.ops.poll_queues()).collect();
-    let refs: Vec<&WaitQueue> = queues.iter().map(|q| &**q).collect();
-    let result = task.wait_on(&refs, deadline, || {
+    let of = |e: &PollEntry| {
+        let events = e.want.with_plain().bits();
+        e.file.ops.poll_queues().into_iter().map(move |q| (q, events))
+    };
+    let queues: Vec<(Arc<WaitQueue>, u32)> = entries.iter().flat_map(of).collect();
+    let result = task.wait_for(queues.iter().map(|(q, events)| (&**q, *events)), deadline, || {
         let n = scan(entries);
         (n > 0).then_some(n)
     });

@@ -178,7 +178,7 @@ fn is_regular(file: &File) -> bool {
     file.path.dentry.inode_ref().is_some_and(|i| i.kind() == FileType::Regular)
 }
 
-/// pwrite64(2). A file opened with O_APPEND, or `to_end` (RWF_APPEND), takes the bytes at its end.
+/// pwrite64(2). A file opened with O_APPEND, or `to_end`, takes the bytes at its end.
 pub fn pwrite(task: &Task, file: &File, src: &mut dyn Source, pos: u64, to_end: Append) -> Result<usize> {
     if !file.writable() {
         return Err(EBADF);
@@ -189,7 +189,11 @@ pub fn pwrite(task: &Task, file: &File, src: &mut dyn Source, pos: u64, to_end: 
     if file.ops.is_stream() {
         return Err(ESPIPE);
     }
-    let at_end = to_end == Append::Always || file.flags().contains(OpenFlags::APPEND);
+    let at_end = match to_end {
+        Append::Always => true,
+        Append::AsOpened => file.flags().contains(OpenFlags::APPEND),
+        Append::Never => false,
+    };
     let n =
         if at_end && is_regular(file) { append(task, file, src)?.0 } else { write_at(task, file, src, pos)? };
     Ok(done_writing(task, file, n))
@@ -200,6 +204,7 @@ pub fn pwrite(task: &Task, file: &File, src: &mut dyn Source, pos: u64, to_end: 
 pub enum Append {
     AsOpened,
     Always,
+    Never,
 }
 
 /// lseek(2).

@@ -89,7 +89,8 @@ fn machine(config: &Config, taken: Taken, again: Again) -> i32 {
             }
             // Linux panics when init ends; the status tells the same.
             End::InitExited(status) => {
-                eprintln!("Kernel panic - not syncing: Attempted to kill init! exitcode={status}");
+                let code = status.wait_status();
+                eprintln!("Kernel panic - not syncing: Attempted to kill init! exitcode={code:#010x}");
                 PANIC
             }
             End::Panic => PANIC,

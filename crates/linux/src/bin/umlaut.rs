@@ -217,7 +217,7 @@ fn start(args: RunArgs, shell: bool, taken: host_linux::signals::Taken) -> Resul
     };
     let outcome = run(host, taken, setup)?;
     Ok(match outcome.end {
-        End::InitExited(status) => status,
+        End::InitExited(status) => status.shell_status(),
         End::PowerOff | End::Halt | End::Restart => outcome.exit_code,
         End::Panic => 134,
     })

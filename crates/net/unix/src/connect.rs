@@ -74,7 +74,7 @@ pub fn connect(s: &UnixSocket, file: &File, task: &Task, addr: &[u8]) -> Result<
     let nonblocking = file.nonblocking();
     let Some(me) = s.me.upgrade() else { return Err(EINVAL) };
     let cred = cred_of(task);
-    let server = UnixSocket::new(&s.shared, s.kind);
+    let server = UnixSocket::new(&s.shared, &s.host, s.kind);
     let target = names::find(s, task, addr)?;
     if target.kind != s.kind {
         return Err(EPROTOTYPE);

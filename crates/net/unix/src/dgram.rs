@@ -50,7 +50,7 @@ impl UnixSocket {
 
     /// Its queue takes another message of a sender that is not its peer.
     fn queue_full(&self) -> bool {
-        self.rx.lock().records.len() > MAX_DGRAM_QUEUE
+        self.rx().records.len() > MAX_DGRAM_QUEUE
     }
 
     /// A connected datagram socket is ready for writing only while its peer has room.
@@ -95,7 +95,7 @@ impl UnixSocket {
             && !new.as_ref().is_some_and(|n| Arc::ptr_eq(n, &o))
         {
             // What the old peer sent is not for the new one.
-            let purged = self.rx.lock().drain();
+            let purged = self.rx().drain();
             o.state.lock().clients.retain(|c| !std::ptr::eq(c.as_ptr(), self));
             let mutual = same(o.state.lock().peer.as_ref(), self);
             if !purged.is_empty() && mutual {
@@ -196,7 +196,7 @@ impl UnixSocket {
                 return Some(Err(e));
             }
             let mutual = !limited || same(target.state.lock().peer.as_ref(), self);
-            let mut rx = target.rx.lock();
+            let mut rx = target.rx();
             if !mutual && rx.records.len() > MAX_DGRAM_QUEUE {
                 return None;
             }
@@ -228,7 +228,7 @@ impl UnixSocket {
                 if let Some(e) = self.take_error() {
                     return Some(Err(e));
                 }
-                let mut rx = self.rx.lock();
+                let mut rx = self.rx();
                 if peek {
                     if let Some(r) = rx.records.front() {
                         let n = r.bytes().len().min(want);
@@ -282,7 +282,7 @@ impl UnixSocket {
     /// Wakes senders that found the queue full.
     fn room_made(&self) {
         self.budget.wait.wake_all(0);
-        if self.rx.lock().records.len() != MAX_DGRAM_QUEUE {
+        if self.rx().records.len() != MAX_DGRAM_QUEUE {
             return;
         }
         let clients: Vec<Arc<UnixSocket>> =

@@ -1,6 +1,6 @@
 //! Making sockets.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU32};
 
 use abi::{
     errno::{EPROTONOSUPPORT, ESOCKTNOSUPPORT},
@@ -18,6 +18,8 @@ use crate::{
 pub struct Shared {
     pub names: Abstract,
     pub flight: Arc<InFlight>,
+    /// Sockets made so far.
+    pub made: AtomicU32,
 }
 
 /// AF_UNIX.
@@ -27,7 +29,8 @@ pub struct Unix {
 
 impl Unix {
     pub fn new() -> Unix {
-        Unix { shared: Arc::new(Shared { names: Abstract::new(), flight: Arc::new(InFlight::new()) }) }
+        let (names, flight) = (Abstract::new(), Arc::new(InFlight::new()));
+        Unix { shared: Arc::new(Shared { names, flight, made: AtomicU32::new(0) }) }
     }
 }
 
@@ -50,22 +53,23 @@ impl SocketFamily for Unix {
     }
     fn create(
         &self,
-        _machine: &Arc<Machine>,
+        machine: &Arc<Machine>,
         _task: &Task,
         kind: u32,
         protocol: u32,
     ) -> Result<Arc<dyn SocketOps>> {
-        Ok(UnixSocket::new(&self.shared, kind_of(kind, protocol)?))
+        Ok(UnixSocket::new(&self.shared, &machine.host, kind_of(kind, protocol)?))
     }
     fn pair(
         &self,
-        _machine: &Arc<Machine>,
+        machine: &Arc<Machine>,
         task: &Task,
         kind: u32,
         protocol: u32,
     ) -> Result<(Arc<dyn SocketOps>, Arc<dyn SocketOps>)> {
         let kind = kind_of(kind, protocol)?;
-        let (a, b) = (UnixSocket::new(&self.shared, kind), UnixSocket::new(&self.shared, kind));
+        let new = || UnixSocket::new(&self.shared, &machine.host, kind);
+        let (a, b) = (new(), new());
         let cred = cred_of(task);
         for (s, peer) in [(&a, &b), (&b, &a)] {
             let mut st = s.state.lock();

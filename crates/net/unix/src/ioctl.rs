@@ -18,13 +18,13 @@ pub fn ioctl(s: &UnixSocket, cx: &mut TaskCx, cmd: u32, arg: u64) -> Result<u64>
             if s.state.lock().listening {
                 return Err(EINVAL);
             }
-            let rx = s.rx.lock();
+            let rx = s.rx();
             match s.kind {
                 Kind::Dgram => rx.records.front().map_or(0, |r| r.bytes().len()),
                 _ => rx.bytes,
             }
         }
-        SIOCATMARK if s.kind == Kind::Stream => usize::from(s.rx.lock().at_mark()),
+        SIOCATMARK if s.kind == Kind::Stream => usize::from(s.rx().at_mark()),
         SIOCOUTQ => s.budget.used(),
         _ => return Err(ENOTTY),
     };

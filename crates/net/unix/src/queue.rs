@@ -9,6 +9,7 @@ use std::{
 };
 
 use abi::net::UCred;
+use hal::Told;
 use kernel::vfs::poll::PollEvents;
 use ksync::WaitQueue;
 
@@ -127,6 +128,8 @@ pub struct Rx {
     pub records: VecDeque<Record>,
     /// Bytes not read yet.
     pub bytes: usize,
+    /// Who was told of the first bytes, and how many: they may be read by now.
+    pub told: Option<(Arc<dyn Told>, usize)>,
 }
 
 /// What [`Rx::take`] found.
@@ -230,6 +233,19 @@ impl Rx {
         first.advance(max);
         self.bytes -= max;
         Some(Taken::Part(part, first.passed.take()))
+    }
+
+    /// All that there is, if recv(2) would give it at once and nothing beside, and the sender does not wait for its room.
+    pub fn plain(&self) -> Option<&[u8]> {
+        let first = self.records.front().filter(|_| self.records.len() == 1)?;
+        let plain = first.mark == Mark::None && first.passed.is_none() && first.charge.budget.writable();
+        Some(first.bytes()).filter(|b| plain && !b.is_empty())
+    }
+
+    /// Takes back what somebody was told of, and out of the queue if it was read; the caller drops it with no lock held.
+    pub fn settle(&mut self) -> Option<Taken> {
+        let (told, n) = self.told.take()?;
+        if told.take_back() { self.take(n) } else { None }
     }
 
     /// Takes the first message.

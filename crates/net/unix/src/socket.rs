@@ -14,11 +14,12 @@ use abi::{
     errno::{EAGAIN, ECONNRESET, EINTR, EINVAL, ENOTCONN, EOPNOTSUPP, EPIPE, ETIMEDOUT},
     net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, SHUT_RD, SHUT_RDWR, SHUT_WR, UCred},
 };
+use hal::Host;
 use kernel::{
     ERESTART, Result,
     io::{Sink, Source},
     locks,
-    net::{Control, Received, SocketOps},
+    net::{Control, Received, SocketOps, Tell},
     signal,
     task::{Task, TaskCx, Work},
     vfs::{
@@ -27,7 +28,7 @@ use kernel::{
         poll::PollEvents,
     },
 };
-use ksync::{Mutex, WaitQueue};
+use ksync::{Mutex, MutexGuard, WaitQueue};
 
 use crate::{
     family::Shared,
@@ -91,8 +92,11 @@ pub struct UnixSocket {
     pub kind: Kind,
     pub me: Weak<UnixSocket>,
     pub shared: Arc<Shared>,
+    pub host: Arc<dyn Host>,
+    /// What it raises when something has changed about receiving.
+    count: u32,
     pub state: Mutex<State>,
-    pub rx: Mutex<Rx>,
+    rx: Mutex<Rx>,
     /// Woken when there is something to read or accept.
     pub read_wait: Arc<WaitQueue>,
     pub budget: Arc<Budget>,
@@ -108,11 +112,14 @@ pub struct UnixSocket {
 }
 
 impl UnixSocket {
-    pub fn new(shared: &Arc<Shared>, kind: Kind) -> Arc<UnixSocket> {
+    pub fn new(shared: &Arc<Shared>, host: &Arc<dyn Host>, kind: Kind) -> Arc<UnixSocket> {
+        let count = shared.made.fetch_add(1, Ordering::Relaxed) % hal::COUNTS;
         Arc::new_cyclic(|me| UnixSocket {
             kind,
             me: me.clone(),
             shared: shared.clone(),
+            host: host.clone(),
+            count,
             state: Mutex::new(locks::SOCKET, State::default()),
             rx: Mutex::new(locks::SOCKET, Rx::default()),
             read_wait: Arc::new(WaitQueue::new()),
@@ -137,8 +144,29 @@ impl UnixSocket {
         Errno::from_raw(self.error.swap(0, Ordering::SeqCst))
     }
 
+    /// The receive queue, without what was read of it.
+    pub fn rx(&self) -> MutexGuard<'_, Rx> {
+        loop {
+            let mut rx = self.rx.lock();
+            let Some(read) = rx.settle() else { return rx };
+            // Its sender hears of that with no lock held.
+            drop(rx);
+            drop(read);
+        }
+    }
+
+    /// The same for one who puts something into it by `change`.
+    pub fn fill<T>(&self, change: impl FnOnce(&mut Rx) -> T) -> T {
+        let mut rx = self.rx();
+        let result = change(&mut rx);
+        // Whoever finds it in the queue finds this, too.
+        self.host.raise(self.count);
+        result
+    }
+
     /// Tells everybody who waits that something about the connection changed.
     pub fn state_changed(&self) {
+        self.host.raise(self.count);
         let all = PollEvents::IN | PollEvents::OUT | PollEvents::HUP | PollEvents::RDHUP | PollEvents::ERR;
         self.read_wait.wake_all(all.bits());
         self.budget.wait.wake_all(all.bits());
@@ -188,7 +216,7 @@ impl UnixSocket {
 
     /// Throws unread messages and waiting connections away.
     pub fn empty_queues(&self) {
-        let records = self.rx.lock().drain();
+        let records = self.rx().drain();
         drop(records);
         let pending = std::mem::take(&mut self.state.lock().pending);
         drop(pending);
@@ -250,7 +278,7 @@ impl UnixSocket {
             (st.listening, st.connected, !st.pending.is_empty())
         };
         let (waiting, urgent) = {
-            let mut rx = self.rx.lock();
+            let mut rx = self.rx();
             (!rx.records.is_empty(), rx.urgent().is_some())
         };
         if pending || waiting {
@@ -290,6 +318,9 @@ impl FileOps for UnixSocket {
     }
     fn poll_queues(&self) -> Vec<Arc<WaitQueue>> {
         vec![self.read_wait.clone(), self.budget.wait.clone()]
+    }
+    fn closed(&self, _: &File, _: &Task) {
+        self.changed();
     }
     fn release(&self, _: &File) {
         self.close();
@@ -393,11 +424,37 @@ impl SocketOps for UnixSocket {
         self.state_changed();
         Ok(())
     }
+    fn count(&self) -> Option<u32> {
+        (self.kind == Kind::Stream).then_some(self.count)
+    }
+    fn changed(&self) {
+        self.host.raise(self.count);
+    }
+    fn tell(&self, tell: &mut Tell<'_>) {
+        if self.kind != Kind::Stream || !self.state.lock().connected {
+            return;
+        }
+        let mut rx = self.rx();
+        if rx.records.is_empty() {
+            if self.error.load(Ordering::SeqCst) == 0 && !self.is_shut(RCV) {
+                tell(&[]);
+            }
+        } else if let Some(bytes) = rx.plain() {
+            let told = tell(bytes).map(|t| (t, bytes.len()));
+            rx.told = told;
+        }
+    }
+    fn settle(&self) -> bool {
+        let read = self.rx.lock().settle();
+        read.is_some()
+    }
     fn get_option(&self, _task: &Task, level: i32, name: i32) -> Result<Vec<u8>> {
         crate::options::get(self, level, name)
     }
     fn set_option(&self, task: &Task, level: i32, name: i32, value: &[u8]) -> Result<()> {
-        crate::options::set(self, task, level, name, value)
+        crate::options::set(self, task, level, name, value)?;
+        self.changed();
+        Ok(())
     }
 }
 
@@ -414,7 +471,7 @@ impl UnixSocket {
             self.shared.names.unbind(self.kind, n, self);
         }
         self.shut.store(RCV | SND, Ordering::SeqCst);
-        let unread = self.rx.lock().drain();
+        let unread = self.rx().drain();
         if let Some(p) = st.peer.as_ref().and_then(Weak::upgrade)
             && self.kind != Kind::Dgram
         {

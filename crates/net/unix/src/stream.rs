@@ -81,15 +81,20 @@ impl UnixSocket {
             };
             data.truncate(n);
             let record = Record::new(data, cred, None, passed.take(), charge);
-            {
-                let mut rx = peer.rx.lock();
+            let refused = peer.fill(|rx| {
                 // Looked at again under the lock that shutdown's reader takes: nothing is queued for nobody.
                 if self.is_shut(SND) {
-                    drop(rx);
-                    drop(record);
-                    return if done > 0 { Ok(done) } else { Err(EPIPE) };
+                    return Some(record);
                 }
-                if last { rx.push_urgent(record) } else { rx.push_stream(record) }
+                if last {
+                    rx.push_urgent(record)
+                } else {
+                    rx.push_stream(record)
+                }
+                None
+            });
+            if refused.is_some() {
+                return if done > 0 { Ok(done) } else { Err(EPIPE) };
             }
             if last {
                 peer.urge(task);
@@ -134,7 +139,7 @@ impl UnixSocket {
                 break;
             }
             let ready = self.wait(task, &self.read_wait, nonblocking, &self.options.receive_timeout, || {
-                let some = || self.rx.lock().has_ordinary(self.options.oob_inline());
+                let some = || self.rx().has_ordinary(self.options.oob_inline());
                 if some() {
                     return Some(Ok(true));
                 }
@@ -160,7 +165,7 @@ impl UnixSocket {
     pub fn recv_urgent(&self, dst: &mut dyn Sink, flags: u32) -> Result<Received> {
         let mut got = Received { flags: MSG_OOB, ..Received::default() };
         let byte = {
-            let mut rx = self.rx.lock();
+            let mut rx = self.rx();
             let record = rx.urgent().filter(|_| !self.options.oob_inline()).ok_or(EINVAL)?;
             let byte = record.bytes().first().copied().ok_or(EINVAL)?;
             if flags & MSG_PEEK == 0 {
@@ -193,7 +198,7 @@ impl UnixSocket {
     fn take_step(&self, dst: &mut dyn Sink, got: &mut Received, g: &mut Gathered) -> Result<Step> {
         let mut skipped = Vec::new();
         let taken = {
-            let mut rx = self.rx.lock();
+            let mut rx = self.rx();
             if !rx.pass_mark(g.total > 0, self.options.oob_inline(), &mut skipped) {
                 return Ok(Step::Done);
             }
@@ -215,7 +220,7 @@ impl UnixSocket {
                     files = r.passed.take().map_or_else(Vec::new, |p| p.take());
                 }
                 if n < len {
-                    self.rx.lock().unread(r, n);
+                    self.fill(|rx| rx.unread(r, n));
                 }
                 (n, len, result)
             }
@@ -224,7 +229,7 @@ impl UnixSocket {
                 let n = *result.as_ref().unwrap_or(&0);
                 files = passed.map_or_else(Vec::new, |p| p.take());
                 if n < data.len() {
-                    self.rx.lock().unread_part(&data[n..]);
+                    self.fill(|rx| rx.unread_part(&data[n..]));
                 }
                 (n, data.len(), result)
             }
@@ -239,7 +244,7 @@ impl UnixSocket {
     fn peek_step(&self, dst: &mut dyn Sink, got: &mut Received, g: &mut Gathered) -> Result<Step> {
         let mut data = Vec::new();
         {
-            let rx = self.rx.lock();
+            let rx = self.rx();
             let mut skip = g.total;
             for r in &rx.records {
                 let begun = g.total > 0 || !data.is_empty();

@@ -1,5 +1,9 @@
 //! Receive queues: merging, parts, and the mark of the out-of-band byte.
 
+use std::sync::Arc;
+
+use hal::Told;
+
 use crate::queue::{Budget, Record, Rx, Taken};
 
 fn record(text: &str) -> Record {
@@ -67,4 +71,46 @@ fn a_second_byte_makes_the_first_ordinary() {
     assert_eq!(rx.urgent().unwrap().bytes(), b"2");
     assert_eq!(read(&mut rx, false), "1");
     assert_eq!(read(&mut rx, true), "2");
+}
+
+/// Somebody who was told of bytes, and has taken them or not.
+struct Reader {
+    took: bool,
+}
+
+impl Told for Reader {
+    fn take_back(&self) -> bool {
+        self.took
+    }
+}
+
+#[test]
+fn what_was_told_is_there_unless_it_was_taken() {
+    for (took, left) in [(true, "cd"), (false, "abcd")] {
+        let mut rx = Rx::default();
+        rx.push_stream(record("ab"));
+        assert_eq!(rx.plain(), Some(&b"ab"[..]));
+        rx.told = Some((Arc::new(Reader { took }), 2));
+        // More may come before that is known.
+        rx.push_stream(record("cd"));
+        assert_eq!(rx.settle().is_some(), took);
+        assert!(rx.settle().is_none());
+        assert_eq!((read(&mut rx, false).as_str(), rx.bytes), (left, 0));
+    }
+}
+
+#[test]
+fn only_plain_bytes_are_told() {
+    let mut rx = Rx::default();
+    assert_eq!(rx.plain(), None);
+    rx.push_urgent(record("U"));
+    assert_eq!(rx.plain(), None);
+    rx.push_stream(record("ab"));
+    assert_eq!(rx.plain(), None);
+    let mut rx = Rx::default();
+    let budget = Budget::new(1000);
+    let charge = budget.charge(100).unwrap();
+    // Its sender waits for room.
+    rx.push(Record::new(vec![1; 100], Default::default(), None, None, charge));
+    assert_eq!(rx.plain(), None);
 }

@@ -343,6 +343,7 @@ pub const RWF_DSYNC: u32 = 0x2;
 pub const RWF_SYNC: u32 = 0x4;
 pub const RWF_NOWAIT: u32 = 0x8;
 pub const RWF_APPEND: u32 = 0x10;
+pub const RWF_NOAPPEND: u32 = 0x20;
 // sync_file_range(2).
 pub const SYNC_FILE_RANGE_WAIT_BEFORE: u32 = 1;
 pub const SYNC_FILE_RANGE_WRITE: u32 = 2;

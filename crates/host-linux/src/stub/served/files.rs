@@ -1,7 +1,8 @@
-//! Calls about the file that is on loan ([`crate::layout::file`]): nothing is answered about any other, nor once files were
+//! Calls about the file or directory that is on loan ([`crate::layout::file`]): nothing is answered about any other, nor once files were
 //! recalled or some time has passed.
 
-/// read(2), pread64(2), lseek(2), fstat(2), newfstatat(2) of the descriptor, close(2), fadvise64(2), and isatty(3).
+/// read(2), pread64(2), lseek(2), fstat(2), newfstatat(2) of the descriptor, close(2), fadvise64(2), isatty(3), some of
+/// fcntl(2), and getdents64(2).
 macro_rules! files {
     () => {
         r#"
@@ -124,9 +125,70 @@ macro_rules! files {
     mov rax, {enotty}
     jmp .Lserved
 
+.Lfcntl:
+    on_loan
+    cmp esi, {getfl}
+    jne 2f
+    mov eax, [rbx + {file_flags}]
+    jmp .Lserved
+2:  mov eax, [rbx + {file_fd_flags}]
+    cmp esi, {getfd}
+    je .Lserved
+    cmp esi, {setfd}
+    jne 2f
+    and edx, {fd_cloexec}
+    cmp edx, eax
+    jne .Lrefuse
+    xor eax, eax
+    jmp .Lserved
+2:  cmp esi, {dupfd_cloexec}
+    jne .Lrefuse
+    // The lowest that is free is the one from every number on that is not above it.
+    mov eax, [rbx + {file_free}]
+    test eax, eax
+    js .Lrefuse
+    cmp edx, eax
+    ja .Lrefuse
+    mov dword ptr [rbx + {file_free}], -1
+    mov dword ptr [rbx + {file_duplicated}], 1
+    jmp .Lserved
+
+    // All that is left at once, or nothing.
+.Lgetdents64:
+    on_loan
+    cmp dword ptr [rbx + {file_ends}], 0
+    je .Lrefuse
+    mov ecx, [rbx + {file_len}]
+    cmp edx, ecx
+    jb .Lrefuse
+    movabs r9, {guest_last}
+    cmp rsi, r9
+    ja .Lrefuse
+    lea r8, [rsi + rcx]
+    cmp r8, r9
+    ja .Lrefuse
+    mov eax, ecx
+    mov rdi, rsi
+    mov esi, [rbx + {file_at}]
+    add rsi, rbx
+    on_fault .Lrefuse
+    rep movsb
+    mov dword ptr [rbx + {file_len}], 0
+    mov rcx, [rbx + {file_listed}]
+    mov [rbx + {file_pos}], rcx
+    inc dword ptr [rbx + {file_reads}]
+    jmp .Lserved
+
 .Lclose:
     on_loan
     mov dword ptr [rbx + {file_closed}], 1
+    // Nor are names below a directory known by its descriptor any more.
+    test dword ptr [rbx + {lent}], {is_directory}
+    jz 2f
+    cmp edi, [rbx + {names_dirfd}]
+    jne 2f
+    mov dword ptr [rbx + {names_left}], 0
+2:
     // No epoch is 0.
     mov [rbx + {file_epoch}], rax
     xor eax, eax

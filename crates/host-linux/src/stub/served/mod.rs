@@ -10,12 +10,18 @@
 //! To add one: a number in [`crate::layout::served`], rows in [`ROWS`], the label in `.Lhandlers`, and a bit in the slot's
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
+mod endless;
+mod ends;
 mod files;
 mod names;
+mod queues;
 mod signals;
 mod thread;
 
-pub(crate) use {files::files, names::names, signals::signals, thread::thread};
+pub(crate) use {
+    endless::endless, ends::ends, files::files, names::names, queues::queues, signals::signals,
+    thread::thread,
+};
 
 use crate::layout::{consts::SERVED_LEN, served::*};
 
@@ -43,6 +49,10 @@ const ROWS: &[(i64, u8)] = &[
     (libc::SYS_rt_sigaction, SIGACTION),
     (libc::SYS_set_tid_address, SET_TID_ADDRESS),
     (libc::SYS_rseq, RSEQ),
+    (libc::SYS_write, WRITE),
+    (libc::SYS_fcntl, FCNTL),
+    (libc::SYS_getdents64, GETDENTS64),
+    (libc::SYS_recvfrom, RECVFROM),
 ];
 
 /// The table as the stub reads it.

@@ -1,5 +1,5 @@
 //! Attributes of names that the kernel process told ahead ([`crate::layout::names`]): those of the next one that is asked for
-//! in their order, passing over some if need be. Nothing is answered once files were recalled or some time has passed.
+//! in their order, passing over some if need be, and again as long as no other is. Nothing is answered once files were recalled or some time has passed.
 
 /// newfstatat(2), stat(2) and lstat(2) by a path.
 macro_rules! names {
@@ -55,16 +55,13 @@ macro_rules! names {
 4:  dec r11d
     js .Lrefuse
     lea r14, [rbx + r9]
-    on_fault .Lrefuse
-    mov eax, [r14]
-    add r9d, eax
     lea r12, [r14 + {names_name}]
     mov rdi, rsi
 5:  on_fault .Lrefuse
     mov al, [rdi]
     on_fault .Lrefuse
     cmp al, [r12]
-    jne 4b
+    jne 6f
     inc rdi
     inc r12
     test al, al
@@ -75,10 +72,14 @@ macro_rules! names {
     on_fault .Lrefuse
     rep movsq
     mov [rbx + {names_next}], r9d
+    inc r11d
     mov [rbx + {names_left}], r11d
     inc dword ptr [rbx + {names_used}]
     xor eax, eax
     jmp .Lserved
+6:  on_fault .Lrefuse
+    add r9d, [r14]
+    jmp 4b
 "#
     };
 }

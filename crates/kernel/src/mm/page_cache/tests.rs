@@ -9,8 +9,8 @@ use crate::io::{BufSink, BufSource};
 fn cache_of(limit: u64) -> (PageCache, MockHost) {
     let host = MockHost::new();
     let mem = host.shared_mem();
-    let parts =
-        Parts { alloc: Arc::new(SharedAlloc::new(mem.size())), mem, charge: Arc::new(Charge::new(limit)) };
+    let alloc = Arc::new(SharedAlloc::new(mem.size()));
+    let parts = Parts { alloc, mem, charge: Arc::new(Charge::new(limit)), host: Arc::new(host.clone()) };
     let inner =
         Inner { len: 0, chunks: BTreeMap::new(), pages: 0, stored_by_map: false, mappers: Vec::new() };
     let c = PageCache {
