@@ -138,8 +138,17 @@ impl Stub {
                 *ticket = Some(self.doomed.enter());
             }
             drop(ticket);
-            self.release(pid);
+            let cpus = self.placement.cpus();
+            let own = (self.cpu.swap(0, Relaxed) as usize).checked_sub(1).filter(|_| cpus.len() > 1);
+            if let Some(own) = own {
+                // It comes to its end on another processor: whoever waits for that goes on here meanwhile.
+                let others: Vec<usize> = cpus.iter().copied().filter(|&c| c != own).collect();
+                self.confine(pid, &others);
+            }
             process::kill(pid);
+            if own.is_some() {
+                self.confine(pid, cpus);
+            }
             self.killed.store(true, SeqCst);
         });
     }
@@ -149,15 +158,12 @@ impl Stub {
         self.killed.load(SeqCst)
     }
 
-    /// Lets the host take the process apart on any processor: whoever waits for its end goes on meanwhile.
-    fn release(&self, pid: i32) {
-        let cpus = self.placement.cpus();
-        if cpus.len() > 1 && self.cpu.swap(0, Relaxed) != 0 {
-            process::set_affinity(pid, cpus);
-            // The number of the first thread is not from the guest.
-            if let Some(t) = lock(&self.threads).first().filter(|t| t.index == 0) {
-                process::set_affinity(t.tid(), cpus);
-            }
+    /// Confines service thread and first guest thread.
+    fn confine(&self, pid: i32, cpus: &[usize]) {
+        process::set_affinity(pid, cpus);
+        // The number of the first thread is not from the guest.
+        if let Some(t) = lock(&self.threads).first().filter(|t| t.index == 0) {
+            process::set_affinity(t.tid(), cpus);
         }
     }
 
