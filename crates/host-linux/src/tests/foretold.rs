@@ -2,7 +2,10 @@
 
 use hal::{Foreseen, Host};
 
-use super::{lent::Program, *};
+use super::{
+    lent::{Program, TOO_LONG},
+    *,
+};
 use crate::layout::{REGION, SLOTS, names};
 
 const STAT_AT: u32 = libc::SYS_newfstatat as u32;
@@ -76,9 +79,8 @@ fn nothing_is_answered_that_was_recalled_or_forgotten() {
     tell(&mut p, 7, 0, b"", &[b"b", b"c"]);
     p.c.forget_program();
     assert_eq!(asked(&mut p, 7, b"b", 0), None);
-    // A tenth of a second is longer than the counter allows.
     tell(&mut p, 7, 0, b"", &[b"b", b"c"]);
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(TOO_LONG);
     assert_eq!(asked(&mut p, 7, b"b", 0), None);
 }
 
