@@ -361,8 +361,8 @@ pub(crate) mod file {
     /// A directory's position behind what is lent of its listing.
     pub(crate) const LISTED: usize = 0xce0;
     /// Nothing is believed longer than so many times the counter's step, as a power of two: 33 ms at 1 GHz, 7 at 5.
-    /// Tests of what is believed must not depend on a host that is busy elsewhere meanwhile: there it is 64 times as long.
-    pub(crate) const TIME: u32 = if cfg!(test) { 31 } else { 25 };
+    /// Tests of what is believed must not depend on a host that is busy elsewhere meanwhile: there it is 16 times as long.
+    pub(crate) const TIME: u32 = if cfg!(test) { 29 } else { 25 };
 }
 
 /// Offsets in the control page of the descriptors in [`hal::Endless`] (-1: none), and what was done with them.
