@@ -274,12 +274,6 @@ pub trait Context: Send {
     fn traps_futexes(&self) -> bool {
         false
     }
-    /// Leaves it to the guest thread, which will not be run any more, to wake one waiter at `addr` (any key but a private
-    /// one) after this. False if it cannot.
-    fn wake_at_end(&mut self, addr: u64) -> bool {
-        let _ = addr;
-        false
-    }
     /// Has the host serve a futex call that came here, on this thread; its result. EINTR if [`Kicker::kick`] ended it.
     fn host_futex(&mut self, call: &FutexCall) -> Result<u64> {
         let _ = call;

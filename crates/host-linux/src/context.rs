@@ -688,19 +688,6 @@ impl Context for LinuxContext {
         self.thread.futexes == Futexes::Trap
     }
 
-    fn wake_at_end(&mut self, addr: u64) -> bool {
-        let inside = addr.is_multiple_of(4) && addr < self.space.range().1;
-        // Only a thread that waits in the handler can be given to another task when it is done.
-        let able = self.at == At::Frame && self.thread.futexes == Futexes::Host && self.died.is_none();
-        if !inside || !able {
-            return false;
-        }
-        self.slot().set64(ctl::CALL + 8, addr);
-        self.slot().set32(ctl::FLAGS, flag::WAKE);
-        self.thread.resume();
-        true
-    }
-
     fn host_futex(&mut self, call: &FutexCall) -> Result<u64> {
         self.flush();
         if self.died.is_some() || self.thread.is_dead() {

@@ -251,8 +251,6 @@ pub(crate) mod flag {
     pub(crate) const ERRANDS: u32 = 0x40;
     /// Make the futex call of [`super::ctl::CALL`], and come back.
     pub(crate) const CALL: u32 = 0x80;
-    /// Wake one waiter at the first argument of [`super::ctl::CALL`], and come back; nobody waits for that.
-    pub(crate) const WAKE: u32 = 0x100;
 }
 
 /// Offsets in an errand: the call's number, its first three arguments (the third of 32 bits), and its result.

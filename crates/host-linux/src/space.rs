@@ -171,8 +171,7 @@ impl LinuxSpace {
 
     fn thread(&self, futexes: Futexes, prepare: impl FnOnce(&Slot, u32)) -> Result<Arc<Thread>> {
         let mut spare = lock(&self.spare);
-        // One may still be waking who waits for its last user.
-        let parked = spare.parked.iter().rposition(|t| t.futexes == futexes && t.is_stopped());
+        let parked = spare.parked.iter().rposition(|t| t.futexes == futexes);
         if let Some(thread) = parked.map(|i| spare.parked.swap_remove(i)) {
             prepare(&thread.slot, thread.index);
             thread.take_kick();
@@ -243,7 +242,7 @@ impl LinuxSpace {
             return;
         }
         let mut spare = lock(&self.spare);
-        if spare.parked.len() < PARKED_MAX || !thread.is_stopped() {
+        if spare.parked.len() < PARKED_MAX {
             spare.parked.push(thread);
         } else {
             thread.end();

@@ -160,9 +160,7 @@ pub fn clear_tid(cx: &mut TaskCx) {
     if addr != 0 && cx.write_u32(addr, 0).is_ok() {
         cx.ctx.flush();
         // As Linux does: who waits with a private key is not woken.
-        if !(cx.exiting && cx.ctx.wake_at_end(addr)) {
-            let _ = cx.mm.space.futex_wake_later(addr);
-        }
+        let _ = cx.mm.space.futex_wake_later(addr);
     }
 }
 

@@ -241,16 +241,7 @@ umlaut_stub_call_ip:
 123: mov [rbx + {call_result}], rax
     mov ebp, {kind_called}
     jmp 16b
-35: test r14d, {f_wake}
-    jz 38f
-    mov rdi, [rbx + {call} + 8]
-    mov esi, 1
-    mov edx, 1
-    mov eax, 202
-    syscall
-    mov ebp, {kind_called}
-    jmp 16b
-38: test r14d, {f_frame}
+35: test r14d, {f_frame}
     jz 34f
 .globl umlaut_stub_trap
 umlaut_stub_trap:
@@ -427,6 +418,7 @@ umlaut_stub_leave:
     jmp qword ptr gs:[{regs} + 0x08]
 umlaut_stub_leave_end:
 "#,
+    served::checks!(),
     served::thread!(),
     served::signals!(),
     served::endless!(),
@@ -846,7 +838,6 @@ umlaut_stub_end:
     f_gs = const flag::GS,
     f_cas = const flag::CAS,
     f_call = const flag::CALL,
-    f_wake = const flag::WAKE,
     call = const ctl::CALL,
     call_result = const ctl::CALL_RESULT,
     kind_called = const kind::CALLED << state::KIND_SHIFT | state::KERNEL,

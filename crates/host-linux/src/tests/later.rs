@@ -1,12 +1,10 @@
 //! Changes that are left until a guest thread goes on.
 
-use std::time::Duration;
-
-use hal::{Event, MapOp, Regs, errno};
+use hal::{Event, MapOp, errno};
 
 use super::{
-    DATA, LEN, RW, TEXT, anon,
-    asm::{Asm, R10, RDI, RDX, RSI},
+    DATA, LEN, RW, anon,
+    asm::{Asm, RDI},
     expect_call, host, program, start,
 };
 
@@ -150,36 +148,4 @@ fn the_host_maps_no_more_than_is_allowed() {
     assert_eq!((protect(&*child), protect(&*s)), (Err(errno::ENOMEM), Err(errno::ENOMEM)));
     child.allow_data(16 << 20);
     assert_eq!((protect(&*child), protect(&*s)), (Ok(()), Err(errno::ENOMEM)));
-}
-
-#[test]
-fn a_thread_wakes_who_waits_for_its_end() {
-    // Its site is never rewritten.
-    const EXIT: u32 = libc::SYS_exit as u32;
-    let host = host();
-    // futex(DATA, FUTEX_WAIT, 0, no time), then call 3, again and again; and exit for the others.
-    let mut code = Asm::new().label(0).mov(RDI, DATA).mov(RSI, 0).mov(RDX, 0).mov(R10, 0);
-    code = code.call(libc::SYS_futex as u32).call(3).jmp(0);
-    let others = TEXT + code.code.len() as u64;
-    let mut waiter = program(&host, &code.call(EXIT).build());
-    let s = waiter.space();
-    let mut maker = waiter.spawn_thread(&Regs { rip: others, ..start() }).unwrap();
-    expect_call(&mut *maker, EXIT.into());
-    for _ in 0..30 {
-        s.write(DATA, &[0; 4]);
-        let mut did = [false; 2];
-        std::thread::scope(|scope| {
-            scope.spawn(|| expect_call(&mut *waiter, 3));
-            let mut thread = maker.spawn_thread(&Regs { rip: others, ..start() }).unwrap();
-            expect_call(&mut *thread, EXIT.into());
-            std::thread::sleep(Duration::from_millis(5));
-            // Who has not begun to wait by now need not.
-            s.write(DATA, &[1; 4]);
-            did = [thread.wake_at_end(DATA + 1), thread.wake_at_end(DATA)];
-            if !did[1] {
-                s.kill();
-            }
-        });
-        assert_eq!(did, [false, true]);
-    }
 }

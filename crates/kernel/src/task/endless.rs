@@ -4,7 +4,7 @@
 //! That is certain while no other task uses the table of descriptors, as then only a system call of this task can change
 //! it, and after each that changed its version the descriptors are looked at. A watch on any file recalls files, after which the stub asks again.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use super::{TaskCx, Work};
 use crate::vfs::file::{Endless, File};
@@ -36,9 +36,8 @@ impl TaskCx {
     }
 
     fn may_lend_endless(&self) -> bool {
-        let alone = Arc::strong_count(&self.files) == 2;
         self.may_lend
-            && alone
+            && !self.files.is_shared()
             && !self.task.machine.vfs.is_watched()
             && !self.task.work().contains(Work::TRACED)
     }

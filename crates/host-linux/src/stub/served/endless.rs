@@ -12,12 +12,7 @@ macro_rules! endless {
     jne .Lrefuse
     cmp rdx, \most
     ja .Lrefuse
-    movabs r9, {guest_last}
-    cmp rsi, r9
-    ja .Lrefuse
-    lea r8, [rsi + rdx]
-    cmp r8, r9
-    ja .Lrefuse
+    guest_buffer rdx
 .endm
 
 .Lwrite:

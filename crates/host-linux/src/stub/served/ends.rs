@@ -17,13 +17,7 @@ macro_rules! ends {
     lea r11, [rbx + rcx + {ends}]
     cmp edi, [r11 + {end_fd}]
     jne .Llseek
-    mov ecx, [r11 + {end_count}]
-    cmp ecx, {counts_len}
-    jae .Llseek
-    movabs rax, {counts}
-    mov rax, [rax + rcx * 8]
-    cmp rax, [r11 + {end_value}]
-    jne .Llseek
+    count_holds "r11 + {end_count}", "r11 + {end_value}", .Llseek
     mov rax, [r11 + {end_size}]
     jmp .Lserved
 "#

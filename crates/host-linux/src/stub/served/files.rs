@@ -43,12 +43,7 @@ macro_rules! files {
     jb .Lrefuse
     cmp rdx, {read_max}
     ja .Lrefuse
-    movabs r9, {guest_last}
-    cmp rsi, r9
-    ja .Lrefuse
-    lea r8, [rsi + rdx]
-    cmp r8, r9
-    ja .Lrefuse
+    guest_buffer rdx
     cmp rdx, rax
     jbe 3f
     cmp dword ptr [rbx + {file_ends}], 0
@@ -163,12 +158,7 @@ macro_rules! files {
     mov ecx, [rbx + {file_len}]
     cmp edx, ecx
     jb .Lrefuse
-    movabs r9, {guest_last}
-    cmp rsi, r9
-    ja .Lrefuse
-    lea r8, [rsi + rcx]
-    cmp r8, r9
-    ja .Lrefuse
+    guest_buffer rcx
     mov eax, ecx
     mov rdi, rsi
     mov esi, [rbx + {file_at}]

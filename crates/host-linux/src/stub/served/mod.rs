@@ -10,6 +10,7 @@
 //! To add one: a number in [`crate::layout::served`], rows in [`ROWS`], the label in `.Lhandlers`, and a bit in the slot's
 //! word [`crate::layout::ctl::LENT`] while it may answer ([`crate::context::LinuxContext::lend`]).
 
+mod checks;
 mod endless;
 mod ends;
 mod files;
@@ -19,8 +20,8 @@ mod signals;
 mod thread;
 
 pub(crate) use {
-    endless::endless, ends::ends, files::files, names::names, queues::queues, signals::signals,
-    thread::thread,
+    checks::checks, endless::endless, ends::ends, files::files, names::names, queues::queues,
+    signals::signals, thread::thread,
 };
 
 use crate::layout::{consts::SERVED_LEN, served::*};

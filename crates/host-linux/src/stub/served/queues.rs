@@ -23,13 +23,7 @@ macro_rules! queues {
     dec ecx
     jnz 2b
     jmp .Lrefuse
-4:  mov eax, [r11 + {queue_count}]
-    cmp eax, {counts_len}
-    jae .Lrefuse
-    movabs rcx, {counts}
-    mov rax, [rcx + rax * 8]
-    cmp rax, [r11 + {queue_value}]
-    jne .Lrefuse
+4:  count_holds "r11 + {queue_count}", "r11 + {queue_value}", .Lrefuse
     mov rax, {eagain}
     cmp r9d, {queue_empty}
     je .Lserved
